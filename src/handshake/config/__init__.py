@@ -1,0 +1,1 @@
+"""What the machine and the repository say: configuration, trust, failpoints, shipped files."""

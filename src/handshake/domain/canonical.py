@@ -1,0 +1,96 @@
+"""Canonical JSON: the bytes that are hashed, and the line-per-item layout that is committed.
+
+Contract: `context.md` (hashes: sorted keys, stable array order, UTC `Z` times, floats to 6 decimals,
+NFC) and `state.md` (laid out so that a step is a few lines of diff).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import unicodedata
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any
+
+from pydantic import BaseModel
+
+
+def utc_text(moment: datetime) -> str:
+    """RFC 3339 in UTC with milliseconds and `Z`, e.g. `2026-01-22T08:43:59.016Z`.
+
+    Raises:
+        ValueError: the moment has no time zone.
+    """
+    if moment.tzinfo is None:
+        raise ValueError("a time without a zone has no UTC form")
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def plain(value: Any) -> Any:
+    """The JSON value of a record: dicts, lists, strings (NFC), numbers, booleans, None."""
+    if isinstance(value, BaseModel):
+        return {
+            name: plain(getattr(value, name))
+            for name, field in type(value).model_fields.items()
+            if not (getattr(value, name) is None and field.default is None)
+        }
+    if isinstance(value, dict):
+        return {unicodedata.normalize("NFC", str(key)): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        items = [plain(item) for item in value]
+        return sorted(items, key=_one_line) if isinstance(value, set | frozenset) else items
+    if isinstance(value, Enum):
+        return plain(value.value)
+    if isinstance(value, datetime):
+        return utc_text(value)
+    if isinstance(value, str):
+        return unicodedata.normalize("NFC", value)
+    if isinstance(value, float):
+        rounded = round(value, 6)
+        return int(rounded) if rounded.is_integer() else rounded
+    return value
+
+
+def _one_line(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def canonical_json(value: Any) -> bytes:
+    """The bytes that are hashed: compact, sorted, UTF-8, no newline."""
+    return _one_line(plain(value)).encode("utf-8")
+
+
+def sha256_hex(data: bytes | str) -> str:
+    """SHA-256 in lower-case hex of bytes, or of a text's UTF-8."""
+    return hashlib.sha256(data.encode("utf-8") if isinstance(data, str) else data).hexdigest()
+
+
+def hash_of(value: Any) -> str:
+    """SHA-256 of the canonical JSON of a record or plain value."""
+    return sha256_hex(canonical_json(value))
+
+
+def committed_json(value: Any) -> bytes:
+    """The layout committed on the tracking branch: the same value, one list item a line, final newline."""
+    return (_laid_out(plain(value), "") + "\n").encode("utf-8")
+
+
+def _holds_rows(value: Any) -> bool:
+    """Whether a dict has a non-empty list of dicts: then it is opened, else it stays on its line."""
+    return isinstance(value, dict) and any(
+        isinstance(item, list) and item and all(isinstance(row, dict) for row in item) for item in value.values()
+    )
+
+
+def _laid_out(value: Any, indent: str, *, top: bool = True) -> str:
+    deeper = indent + " "
+    if isinstance(value, dict) and value and (top or _holds_rows(value)):
+        rows = [
+            f"{deeper}{json.dumps(key, ensure_ascii=False)}: {_laid_out(value[key], deeper, top=False)}"
+            for key in sorted(value)
+        ]
+        return "{\n" + ",\n".join(rows) + f"\n{indent}}}"
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return "[\n" + ",\n".join(deeper + _laid_out(item, deeper, top=False) for item in value) + f"\n{indent}]"
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(", ", ": "), allow_nan=False)

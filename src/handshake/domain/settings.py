@@ -1,0 +1,143 @@
+"""The configuration as data: every key with its default. Contract: `interface.md`, Configuration."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from handshake.domain.policy import ExecutionPolicy
+from handshake.domain.record import Record
+
+
+class Paths(Record):
+    """Where governance files live, relative to the repository."""
+
+    packets: str = "docs/task_packets"
+    refinements: str = "docs/refinements"
+    board: str = "docs/TASK_BOARD.md"
+    registry: str = "docs/WP_TRACEABILITY_REGISTRY.md"
+    signatures: str = "docs/SIGNATURE_AUDIT.md"
+
+
+class Governance(Record):
+    """How strict activation is."""
+
+    mode: Literal["standard", "strict"] = "standard"
+    signed_commits: bool = False
+    ascii: Literal["error", "warn"] = "error"
+
+
+class Price(Record):
+    """Money for a million tokens, in one currency of the user's choice."""
+
+    prompt: float = 0.0
+    completion: float = 0.0
+
+
+class ModelConfig(Record):
+    """One entry of `models:`."""
+
+    provider: Literal["openai", "embedded", "command", "replay", "scripted"] = "openai"
+    base_url: str | None = None
+    model: str | None = None
+    api_key_env: str | None = None
+    context_window: int | None = Field(default=None, ge=512)
+    timeout_s: float = Field(default=120.0, gt=0)
+    temperature: float | None = None
+    seed: int | None = None
+    max_output_tokens: int | None = Field(default=None, ge=16)
+    price: Price | None = None
+    profile: Literal["tiny", "small", "standard"] = "standard"
+    samples: Annotated[int, Field(ge=1, le=8)] | None = None
+    grammar: bool | None = None
+    command: tuple[str, ...] | None = None
+    file: str | None = None
+    script: str | None = None
+    is_cloud: bool = False
+
+
+class LoraConfig(Record):
+    """One adapter that a server offers. Contract: `models.md`, LoRA choice."""
+
+    id: str
+    version: str = "1"
+    base_model: str
+    served_as: str
+    trained_on_task_types: tuple[str, ...] = ()
+    specialization: tuple[str, ...] = ()
+    weak_on_task_types: tuple[str, ...] = ()
+    last_trained_at: str | None = None
+    eval_metrics: dict[str, float] = Field(default_factory=dict)
+    experimental: bool = False
+
+
+class Commands(Record):
+    """Programs that a verify command may run."""
+
+    allow: tuple[str, ...] = ("pytest", "python", "ruff")
+
+
+class Daemon(Record):
+    """The watcher."""
+
+    max_parallel: int = Field(default=1, ge=1)
+
+
+class Worktrees(Record):
+    """Where worktrees are made; `{repo}` is the repository's folder name."""
+
+    dir: str = "../{repo}.worktrees"
+
+
+class Tracking(Record):
+    """The tracking branch."""
+
+    push: bool = False
+    remote: str = "origin"
+    namespace: str = "handshake/track"
+
+
+class Recorder(Record):
+    """The queryable store."""
+
+    retention_days: int = Field(default=30, ge=1)
+
+
+class Identity(Record):
+    """Who machine-written commits are by."""
+
+    name: str = "Handshake"
+    email: str = "handshake@localhost"
+
+
+class Settings(Record):
+    """The merged configuration."""
+
+    version: Literal[1] = 1
+    base_branch: str = "main"
+    paths: Paths = Field(default_factory=Paths)
+    governance: Governance = Field(default_factory=Governance)
+    policy: ExecutionPolicy = Field(default_factory=ExecutionPolicy)
+    models: dict[str, ModelConfig] = Field(default_factory=dict)
+    loras: tuple[LoraConfig, ...] = ()
+    commands: Commands = Field(default_factory=Commands)
+    sandbox: Literal["auto", "require", "off", "external"] = "auto"
+    daemon: Daemon = Field(default_factory=Daemon)
+    worktrees: Worktrees = Field(default_factory=Worktrees)
+    tracking: Tracking = Field(default_factory=Tracking)
+    recorder: Recorder = Field(default_factory=Recorder)
+    identity: Identity = Field(default_factory=Identity)
+
+
+def starts_programs(raw: dict[str, Any]) -> list[str]:
+    """The keys of a repository's raw configuration that can start a program: they need trust."""
+    found = []
+    for name, entry in (raw.get("models") or {}).items():
+        if isinstance(entry, dict):
+            found += [f"models.{name}.{key}" for key in ("command", "file", "script") if entry.get(key)]
+    if (raw.get("commands") or {}).get("allow") is not None:
+        found.append("commands.allow")
+    if raw.get("sandbox") in ("off", "external"):
+        found.append("sandbox")
+    return found
