@@ -1,0 +1,1 @@
+"""Compiling the context: plan, retrieve, guard, assemble. Contract: `context.md`."""

@@ -1,0 +1,78 @@
+"""PromptInjectionGuard: retrieved text must not talk to the model. Contract: `context.md`, Guards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from handshake.context.errors import PromptInjectionFound
+from handshake.context.normalize import searchable
+
+PATTERNS = ("ignore previous", "new instructions", "system command", "developer mode")
+
+DERIVED = "(previous iteration)"
+
+
+@dataclass(frozen=True)
+class RetrievedText:
+    """A text on its way into a prompt: a file by its path, or `DERIVED` for what the last iteration gave."""
+
+    path: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Where a pattern stands. `line` is 1-based."""
+
+    path: str
+    line: int
+    pattern: str
+    excerpt: str
+
+
+def find_injections(text: RetrievedText, extra_patterns: Sequence[str] = ()) -> tuple[Finding, ...]:
+    """Every place where a pattern begins, by line, then by pattern."""
+    body, places = searchable(text.lines)
+    found = []
+    for pattern in (*PATTERNS, *extra_patterns):
+        needle, _ = searchable((pattern,))
+        start = body.find(needle) if needle else -1
+        while start >= 0:
+            line = places[start]
+            found.append(Finding(text.path, line, pattern, " ".join(text.lines[line - 1].split())[:120]))
+            start = body.find(needle, start + len(needle))
+    return tuple(sorted(set(found), key=lambda f: (f.line, f.pattern)))
+
+
+def reject_injections(
+    texts: Sequence[RetrievedText],
+    waivers: Sequence[tuple[str, str]] = (),
+    extra_patterns: Sequence[str] = (),
+) -> tuple[str, ...]:
+    """One line for each use of a waiver.
+
+    A waiver names a path (or a glob of paths) and a pattern. What the last iteration gave (a test's output,
+    a reply) quotes the files, so there any waiver of that pattern holds.
+
+    Raises:
+        PromptInjectionFound: a pattern that no waiver names.
+    """
+    uses = []
+    for text in texts:
+        for finding in find_injections(text, extra_patterns):
+            if not _waived(finding, waivers):
+                raise PromptInjectionFound(
+                    file=finding.path, line=finding.line, pattern=finding.pattern, excerpt=finding.excerpt
+                )
+            uses.append(f"injection waiver used: {finding.path}:{finding.line} {finding.pattern!r}")
+    return tuple(uses)
+
+
+def _waived(finding: Finding, waivers: Sequence[tuple[str, str]]) -> bool:
+    wanted = searchable((finding.pattern,))[0]
+    return any(
+        searchable((pattern,))[0] == wanted and (finding.path in (path, DERIVED) or fnmatchcase(finding.path, path))
+        for path, pattern in waivers
+    )

@@ -1,0 +1,101 @@
+"""What the compiler is asked and what it gives. Contract: `context.md`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from handshake.domain.context import (
+    ContextSnapshot,
+    DeterminismMode,
+    IdsHash,
+    PromptEnvelope,
+    QueryPlan,
+    RetrievalTrace,
+)
+from handshake.domain.microtask import MicroTaskDefinition, Plan
+from handshake.domain.reply import EditOutcome
+
+EditForm = Literal["whole", "search_replace"]
+Profile = Literal["tiny", "small", "standard"]
+ModelTier = Literal["local", "cloud"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreviousIteration:
+    """What came of the iteration before, as far as the next prompt tells it.
+
+    `locations` are `(path, line, message)`; `validation_tail` is the end of the commands' output;
+    `malformed` says why a completion block made no claim.
+    """
+
+    outcome: str
+    error: str | None = None
+    edit_outcomes: tuple[EditOutcome, ...] = ()
+    validation_tail: str = ""
+    locations: tuple[tuple[str, int, str], ...] = ()
+    reply_summary: str = ""
+    malformed: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobBoundary:
+    """What was fixed when the job was created; JobBoundaryRoutingGuard holds each call to it."""
+
+    policy_profile_id: str
+    model_tiers: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContextRequest:
+    """Everything one compilation depends on, besides the files of the worktree.
+
+    `reserved_output_tokens` is kept free for the reply in `context_window` (both in tokens).
+    `injection_waivers` are `(path, pattern)`. `templates` overrides the shipped prompt templates.
+    `boundary` and `stored_candidates` are given where the caller knows them; the guards then use them.
+    """
+
+    job_id: str
+    wp_id: str
+    step_id: str
+    mt: MicroTaskDefinition
+    plan: Plan
+    worktree: Path
+    model_id: str
+    lora_id: str | None = None
+    model_tier: ModelTier = "local"
+    level: int = 0
+    max_level: int = 0
+    iteration: int = 1
+    max_iterations: int = 5
+    previous: PreviousIteration | None = None
+    done_mts: tuple[tuple[str, str], ...] = ()
+    profile: Profile = "standard"
+    edit_form: Literal["whole", "search_replace", "either"] = "either"
+    context_window: int
+    reserved_output_tokens: int
+    count_tokens: Callable[[str], int]
+    determinism_mode: DeterminismMode = "replay"
+    seed: int | None = None
+    created_at: datetime
+    injection_waivers: tuple[tuple[str, str], ...] = ()
+    extra_patterns: tuple[str, ...] = ()
+    policy_profile_id: str
+    templates: Path | None = None
+    boundary: JobBoundary | None = None
+    not_exportable: tuple[str, ...] = ()
+    stored_candidates: IdsHash | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompiledContext:
+    """The prompt and the papers that say why it is as it is. `edit_forms` maps each writable path to its form."""
+
+    envelope: PromptEnvelope
+    query_plan: QueryPlan
+    trace: RetrievalTrace
+    snapshot: ContextSnapshot
+    edit_forms: Mapping[str, EditForm] = field(default_factory=dict)
