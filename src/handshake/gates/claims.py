@@ -56,8 +56,8 @@ def check_evidence(
     for index, criterion in enumerate(criteria):
         if index not in named:
             reasons.append(f"no evidence for the criterion {_shown(criterion.description)}")
-    for line, index in zip(signal.evidence, named, strict=True):
-        if index is None:
+    for line, answered in zip(signal.evidence, named, strict=True):
+        if answered is None:
             continue
         path = tidy_path(line.path)
         touch = path in must_touch and not already_satisfied

@@ -5,86 +5,22 @@ from __future__ import annotations
 import difflib
 from pathlib import PurePosixPath
 
-_HASH = tuple(
-    [
-        ".py",
-        ".pyi",
-        ".sh",
-        ".bash",
-        ".zsh",
-        ".rb",
-        ".pl",
-        ".r",
-        ".yaml",
-        ".yml",
-        ".toml",
-        ".cfg",
-        ".conf",
-        ".mk",
-        ".cmake",
-        ".dockerfile",
-        ".tf",
-        ".nix",
-        ".jl",
-        ".ex",
-        ".exs",
-    ]
+_SLASHED = (
+    ".js .jsx .mjs .cjs .ts .tsx .mts .cts .rs .go .c .h .cc .cpp .hpp .cxx .java .kt .kts .swift .cs .scala .dart "
+    ".scss .less .css .proto .groovy .gradle .zig .v .sv .m .mm .php"
 )
-_SLASH = tuple(
-    [
-        ".js",
-        ".jsx",
-        ".mjs",
-        ".cjs",
-        ".ts",
-        ".tsx",
-        ".mts",
-        ".cts",
-        ".rs",
-        ".go",
-        ".c",
-        ".h",
-        ".cc",
-        ".cpp",
-        ".hpp",
-        ".cxx",
-        ".java",
-        ".kt",
-        ".kts",
-        ".swift",
-        ".cs",
-        ".scala",
-        ".dart",
-        ".scss",
-        ".less",
-        ".css",
-        ".proto",
-        ".groovy",
-        ".gradle",
-        ".zig",
-        ".v",
-        ".sv",
-        ".m",
-        ".mm",
-    ]
-)
-_DASH = (".sql", ".lua", ".hs", ".elm", ".ada", ".adb", ".ads", ".vhd", ".vhdl")
-_ANGLE = (".html", ".htm", ".xml", ".svg", ".vue", ".svelte")
-
-_BLOCKS: dict[str, tuple[str, str]] = {
-    **dict.fromkeys(_SLASH, ("/*", "*/")),
-    **dict.fromkeys(_ANGLE, ("<!--", "-->")),
-    ".hs": ("{-", "-}"),
-    ".sql": ("/*", "*/"),
-    ".php": ("/*", "*/"),
+_LINE_COMMENTS = {
+    "#": ".py .pyi .sh .bash .zsh .rb .pl .r .yaml .yml .toml .ini .cfg .conf .mk .cmake .dockerfile .tf .nix .jl .ex",
+    "//": _SLASHED,
+    "--": ".sql .lua .hs .elm .ada .adb .ads .vhd .vhdl",
 }
-_LINES: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(_HASH, ("#",)),
-    **dict.fromkeys(_SLASH, ("//",)),
-    **dict.fromkeys(_DASH, ("--",)),
-    ".ini": ("#", ";"),
-    ".php": ("//", "#"),
+_BLOCK_COMMENTS = {
+    ("/*", "*/"): f"{_SLASHED} .sql",
+    ("<!--", "-->"): ".html .htm .xml .svg .vue .svelte",
+    ("{-", "-}"): ".hs .elm",
 }
+_LINE_OF = {suffix: start for start, suffixes in _LINE_COMMENTS.items() for suffix in suffixes.split()}
+_BLOCK_OF = {suffix: marks for marks, suffixes in _BLOCK_COMMENTS.items() for suffix in suffixes.split()}
 
 
 def lines_of(data: bytes | None) -> list[str]:
@@ -103,8 +39,8 @@ def held_lines(path: str, lines: list[str]) -> frozenset[int]:
     In a language that is not known only blank lines hold nothing. A docstring holds something.
     """
     suffix = PurePosixPath(path).suffix.lower() or f".{PurePosixPath(path).name.lower()}"
-    starts = _LINES.get(suffix, ())
-    opener, closer = _BLOCKS.get(suffix, ("", ""))
+    start = _LINE_OF.get(suffix)
+    opener, closer = _BLOCK_OF.get(suffix, ("", ""))
     found: set[int] = set()
     inside = False
     for number, line in enumerate(lines, 1):
@@ -117,7 +53,7 @@ def held_lines(path: str, lines: list[str]) -> frozenset[int]:
                 rest, inside = rest[len(opener) :], True
             else:
                 break
-        if rest and not rest.startswith(starts or ("\0",)):
+        if rest and not (start and rest.startswith(start)):
             found.add(number)
     return frozenset(found)
 

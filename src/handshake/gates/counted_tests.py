@@ -36,7 +36,7 @@ def plain_output(output: str) -> str:
     return _ANSI.sub("", output).replace("\r\n", "\n").replace("\r", "\n")
 
 
-def test_counts(output: str) -> Counts | None:
+def counts_of(output: str) -> Counts | None:
     """Passed and failed tests of all summaries of the first runner that is recognised; None if none is."""
     text = plain_output(output)
     for form in FORMATS:
@@ -48,7 +48,7 @@ def test_counts(output: str) -> Counts | None:
 
 def count_tests(output: str) -> int | None:
     """How many tests ran, skipped ones left out; None if the output has no summary that is known."""
-    counts = test_counts(output)
+    counts = counts_of(output)
     return None if counts is None else counts.ran
 
 
@@ -96,7 +96,8 @@ FORMATS: tuple[SummaryFormat, ...] = (
     SummaryFormat(
         "pytest",
         re.compile(
-            rf"^(?:=+ )?(?:no tests ran|\d+ {_PYTEST_WORD}(?:, \d+ {_PYTEST_WORD})*) in [\d.]+ ?s(?: \([\d:]+\))?(?: =+)?$",
+            rf"^(?:=+ )?(?:no tests ran|\d+ {_PYTEST_WORD}(?:, \d+ {_PYTEST_WORD})*)"
+            r" in [\d.]+ ?s(?: \([\d:]+\))?(?: =+)?$",
             re.MULTILINE,
         ),
         _pytest,
@@ -129,7 +130,7 @@ FORMATS: tuple[SummaryFormat, ...] = (
     ),
     SummaryFormat(
         "jest and vitest",
-        re.compile(r"^\s*Tests:?\s+(?:\d+ \w+(?:,| \|)? ?)+(?:\d+ total|\(\d+\))$", re.MULTILINE),
+        re.compile(r"^[ \t]*Tests:?[ \t]+(?:\d+ [a-z]+(?:,| \|)? )*(?:\d+ total|\(\d+\))$", re.MULTILINE),
         _named,
         "Tests:       1 failed, 1 skipped, 4 passed, 6 total",
         Counts(4, 1),

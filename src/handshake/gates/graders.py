@@ -16,10 +16,8 @@ _TEST_CALLS = re.compile(
 )
 
 
-class TestPattern(NamedTuple):
+class LanguageTests(NamedTuple):
     """How a language names a test and takes one out; the first group of `test` is its name."""
-
-    __test__ = False
 
     suffixes: tuple[str, ...]
     test: re.Pattern[str]
@@ -27,8 +25,8 @@ class TestPattern(NamedTuple):
     check: re.Pattern[str]
 
 
-PATTERNS: tuple[TestPattern, ...] = (
-    TestPattern(
+PATTERNS: tuple[LanguageTests, ...] = (
+    LanguageTests(
         (".js", ".jsx", ".mjs", ".cjs", ".ts", ".tsx", ".mts", ".cts"),
         re.compile(r"\b(?:it|test)(?:\.\w+)*\s*\(\s*(['\"`])(?P<name>.+?)\1"),
         re.compile(
@@ -37,13 +35,13 @@ PATTERNS: tuple[TestPattern, ...] = (
         ),
         re.compile(r"\b(?:assert|expect|t\.(?:is|deepEqual|assert)|should)\b"),
     ),
-    TestPattern(
+    LanguageTests(
         (".rs",),
         re.compile(r"#\[(?:\w+::)?test\](?:\s*#\[[^\]]*\])*\s*(?:pub\s+)?(?:async\s+)?fn\s+(?P<name>\w+)"),
         re.compile(r"#\[ignore\b"),
         re.compile(r"\b(?:assert\w*|panic|matches)!"),
     ),
-    TestPattern(
+    LanguageTests(
         (".go",),
         re.compile(r"^func\s+(?P<name>Test\w*)\s*\(", re.MULTILINE),
         re.compile(r"\bt\.Skip(?:f|Now)?\("),
@@ -120,7 +118,7 @@ def _tests(path: str, data: bytes) -> dict[str, _Test] | None:
     return {} if pattern is None else _matched_tests(pattern, data.decode("utf-8", "replace"))
 
 
-def _matched_tests(pattern: TestPattern, text: str) -> dict[str, _Test]:
+def _matched_tests(pattern: LanguageTests, text: str) -> dict[str, _Test]:
     """Each test with the text from its name to the next one's (and the line it begins on)."""
     found = list(pattern.test.finditer(text))
     ends = [text.rfind("\n", 0, match.start()) + 1 for match in found[1:]] + [len(text)]

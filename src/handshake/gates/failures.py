@@ -1,0 +1,229 @@
+"""Why an iteration failed, from the output alone. Contract: `loop.md`, Errors; `context.md`, step 7.
+
+Each rule is data with an example; no model is asked. `failing_locations` says where.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from handshake.domain.reply import FailureCategory
+from handshake.gates.counted_tests import count_tests, counts_of, plain_output
+from handshake.gates.fail_locations import FailLocation, failing_locations
+
+__all__ = [
+    "RULES",
+    "FailLocation",
+    "FailureRule",
+    "count_tests",
+    "failing_locations",
+    "failure_category",
+    "summary_line",
+]
+
+_C = FailureCategory
+_LONGEST_SUMMARY = 120
+
+
+class FailureRule(NamedTuple):
+    """A pattern of one line, the category it speaks for, and a line that it fits."""
+
+    pattern: re.Pattern[str]
+    category: FailureCategory
+    example: str
+
+
+def _rule(pattern: str, category: FailureCategory, example: str) -> FailureRule:
+    return FailureRule(re.compile(pattern, re.MULTILINE), category, example)
+
+
+RULES: tuple[FailureRule, ...] = (
+    _rule(
+        r"\b(?:SyntaxError|IndentationError|TabError)\b", _C.SYNTAX_ERROR_ISOLATED, "E   SyntaxError: invalid syntax"
+    ),
+    _rule(r"\b(?:no longer parses|does not parse):", _C.SYNTAX_ERROR_ISOLATED, "a.py no longer parses: line 3: x"),
+    _rule(r"\binvalid-syntax\b|: SyntaxError:", _C.SYNTAX_ERROR_ISOLATED, "a.py:1:5: invalid-syntax: Expected `:`"),
+    _rule(
+        r"\berror: (?:expected (?:one of|expression|item|pattern|type|identifier|`|';'|'\)'|declaration)|"
+        r"unexpected (?:closing|token)|this file contains an unclosed|mismatched closing|unterminated)",
+        _C.SYNTAX_ERROR_ISOLATED,
+        "error: expected one of `!` or `::`, found `x`",
+    ),
+    _rule(r"\bsyntax error\b", _C.SYNTAX_ERROR_ISOLATED, "./a.go:3:2: syntax error: unexpected newline"),
+    _rule(r"\berror TS1\d{3}:", _C.SYNTAX_ERROR_ISOLATED, "src/a.ts(3,5): error TS1005: ';' expected."),
+    _rule(r"\bParsing error:", _C.SYNTAX_ERROR_ISOLATED, "  3:5  error  Parsing error: Unexpected token }"),
+    _rule(
+        r"\b(?:maximum context length|context (?:length|window) (?:is )?exceeded|exceeds? (?:the )?context)\b",
+        _C.CONTEXT_OVERFLOW,
+        "the prompt exceeds the context window",
+    ),
+    _rule(
+        r"\b(?:NotImplementedError|NotImplementedException|UnsupportedOperationException)\b",
+        _C.INCOMPLETE_IMPLEMENTATION,
+        "E   NotImplementedError",
+    ),
+    _rule(
+        r"\bnot (?:yet )?implemented\b|\bunimplemented!?\b",
+        _C.INCOMPLETE_IMPLEMENTATION,
+        "thread 'main' panicked at src/lib.rs:3:5: not yet implemented",
+    ),
+    _rule(
+        r"^(?:E\s+)?(?:\w+\.)?(?:ModuleNotFoundError|ImportError|AttributeError|NameError|UnboundLocalError)\b",
+        _C.HALLUCINATION_API,
+        "E   AttributeError: module 'os' has no attribute 'pathx'",
+    ),
+    _rule(
+        r"\bTypeError: .*(?:unexpected keyword argument|positional arguments?|is not a function|required (?:keyword|pos))",
+        _C.HALLUCINATION_API,
+        "TypeError: open() got an unexpected keyword argument 'colour'",
+    ),
+    _rule(
+        r"\berror\[E0(?:405|407|412|422|423|425|432|433|407|531|559|560|574|576|599|609|610|061)\]",
+        _C.HALLUCINATION_API,
+        "error[E0599]: no method named `pushh` found for struct `Vec` in the current scope",
+    ),
+    _rule(
+        r"\berror TS(?:2304|2305|2307|2339|2345|2551|2552|2554|2724)\b",
+        _C.HALLUCINATION_API,
+        "src/a.ts(1,2): error TS2339: Property 'x' does not exist on type 'string'.",
+    ),
+    _rule(
+        r"^\S+\.go:\d+:\d+: (?:undefined: |.* undefined \(|.*has no field or method)",
+        _C.HALLUCINATION_API,
+        "./a.go:5:2: undefined: parseAll",
+    ),
+    _rule(r"\bReferenceError: \S+ is not defined", _C.HALLUCINATION_API, "ReferenceError: foo is not defined"),
+    _rule(
+        r"\b(?:Error: Cannot find module|ERR_MODULE_NOT_FOUND|does not provide an export named)",
+        _C.HALLUCINATION_API,
+        "Error: Cannot find module 'left-padd'",
+    ),
+    _rule(
+        r"\bF821 |\[(?:attr-defined|name-defined|call-arg|import-not-found)\]|\bno-undef\b",
+        _C.HALLUCINATION_API,
+        "src/a.py:3:5: F821 Undefined name `foo`",
+    ),
+    _rule(
+        r"\b(?:implicit declaration of function|undefined reference to|was not declared in this scope|has no member named)",
+        _C.HALLUCINATION_API,
+        "a.c:3:5: error: implicit declaration of function 'fooo'",
+    ),
+    _rule(
+        r"\bAssertionError\b|^E\s+assert\b|\bassertion(?: `[^`]*`)? failed\b|\bAssertionError \[ERR_ASSERTION\]",
+        _C.LOGIC_ERROR_REGRESSION,
+        "E   AssertionError: assert 1 == 2",
+    ),
+    _rule(
+        r"^FAILED |\btest result: FAILED|^\s*--- FAIL: |^\s*not ok \d+|^FAILED \(|\b[1-9]\d* (?:failed|failing)\b|^[#ℹ] fail [1-9]",
+        _C.LOGIC_ERROR_REGRESSION,
+        "test result: FAILED. 3 passed; 1 failed; 0 ignored",
+    ),
+    _rule(
+        r"^(?:E\s+)?(?:\w+\.)*(?:\w+Error|\w+Exception)\b|\bpanicked at\b|^panic: |\bUncaught \w*Error\b",
+        _C.LOGIC_ERROR_REGRESSION,
+        "ZeroDivisionError: division by zero",
+    ),
+)
+
+_TEST_PATH = re.compile(r"(?:^|/)(?:tests?/|test_[^/]*$|[^/]*_test\.\w+$|[^/]*\.(?:test|spec)\.\w+$)")
+_MISSING_NAME = re.compile(r"cannot import name|ModuleNotFoundError|has no attribute|not provide an export named")
+
+
+def failure_category(
+    output: str,
+    *,
+    timed_out: bool = False,
+    scope_violation: bool = False,
+    edit_failed: bool = False,
+    edit_error: str = "",
+    edit_category: str | None = None,
+    context_overflow: bool = False,
+    flaky: bool = False,
+    claim_reasons: Sequence[str] = (),
+    claimed: bool = True,
+) -> FailureCategory:
+    """Why an iteration failed. Facts of the loop come before what the output says.
+
+    Args:
+        output: stdout and stderr of the failed verify commands, one after the other.
+        timed_out: a verify command passed its limit.
+        scope_violation: an edit lay outside the MT's files.
+        edit_failed: the edits were not applied; `edit_error` and `edit_category` are of the `EditOutcome`.
+        context_overflow: the prompt did not fit, or the reply ended at its token limit.
+        flaky: a failed command passed when it was run again.
+        claim_reasons: what `handshake.gates.claims` found wrong.
+        claimed: whether the reply claimed completion.
+    """
+    facts = (
+        (scope_violation, _C.SCOPE_VIOLATION),
+        (context_overflow, _C.CONTEXT_OVERFLOW),
+        (edit_failed and edit_category in ("elision", "shrink"), _C.INCOMPLETE_IMPLEMENTATION),
+        (timed_out, _C.TIMEOUT_EXCEEDED),
+        (flaky, _C.VALIDATION_FLAKY),
+    )
+    for holds, category in facts:
+        if holds:
+            return category
+    text = plain_output(f"{edit_error}\n{output}" if edit_failed else output)
+    found = next((rule for rule in RULES if rule.pattern.search(text)), None)
+    if found is None:
+        unfinished = bool(claim_reasons) or not claimed
+        return _C.INCOMPLETE_IMPLEMENTATION if unfinished and not edit_failed else _C.UNKNOWN
+    if found.category is _C.SYNTAX_ERROR_ISOLATED and len(_broken_files(text)) > 1:
+        return _C.SYNTAX_ERROR_SYSTEMIC
+    if found.category is _C.HALLUCINATION_API and _asked_for_by_a_test(text):
+        return _C.INCOMPLETE_IMPLEMENTATION
+    return found.category
+
+
+def _broken_files(text: str) -> set[str]:
+    """The files whose syntax is wrong, by the location nearest to each line that says so."""
+    lines = text.split("\n")
+    files: set[str] = set()
+    for index, line in enumerate(lines):
+        if not any(rule.pattern.search(line) for rule in RULES if rule.category is _C.SYNTAX_ERROR_ISOLATED):
+            continue
+        around = (line, *reversed(lines[max(0, index - 4) : index]), *lines[index + 1 : index + 2])
+        nearest = next((found[0].path for part in around if (found := failing_locations(part))), None)
+        if nearest is not None:
+            files.add(nearest)
+    return files
+
+
+def _asked_for_by_a_test(text: str) -> bool:
+    """A test that misses a name of the code says that it is not written yet, not that it was made up."""
+    match = _MISSING_NAME.search(text)
+    if match is None:
+        return False
+    before = failing_locations(text[: match.end()])
+    return bool(before) and _TEST_PATH.search(before[-1].path) is not None
+
+
+def summary_line(output: str) -> str:
+    """One line for a person, e.g. `2 of 5 tests fail`; the last line said where nothing better is known."""
+    text = plain_output(output)
+    counts = counts_of(text)
+    if counts is not None and counts.failed:
+        tests = "test" if counts.ran == 1 else "tests"
+        return f"{counts.failed} of {counts.ran} {tests} {'fails' if counts.failed == 1 else 'fail'}"
+    for location in failing_locations(text):
+        if location.message and re.search(r"error|fail|expected|undefined|panic", location.message, re.IGNORECASE):
+            return _short(f"{location.path}:{location.line}: {location.message}")
+    problem = next(
+        (line for line in text.split("\n") if re.match(r"(?:E\s+)?(?:\w+\.)*\w*(?:Error|error)\b", line)), None
+    )
+    if problem is not None:
+        return _short(problem.removeprefix("E "))
+    if counts is not None:
+        return (
+            "no tests ran" if not counts.ran else f"{counts.ran} {'test passes' if counts.ran == 1 else 'tests pass'}"
+        )
+    last = next((line for line in reversed(text.split("\n")) if line.strip()), "no output")
+    return _short(last)
+
+
+def _short(line: str) -> str:
+    plain = " ".join(line.split())
+    return plain if len(plain) <= _LONGEST_SUMMARY else plain[: _LONGEST_SUMMARY - 1] + "…"
