@@ -32,8 +32,6 @@ class GateReason(StrEnum):
     CLOUD_ESCALATION_DISALLOWED = "cloud_escalation_disallowed"
     TOKEN_OVERRUN = "token_overrun"  # noqa: S105 - a gate's name, not a secret
     RESOURCE_EXHAUSTED = "resource_exhausted"
-    PAUSE_POINT = "pause_point"
-    PROVIDER_DOWN = "provider_down"
 
 
 class Decision(Record):

@@ -111,16 +111,26 @@ class JobMetrics(Record):
     tokens_prompt: int = 0
     tokens_completion: int = 0
     model_calls: int = 0
+    artifact_bytes: int = 0
     cost: float | None = None
 
 
+class Extension(Record):
+    """What humans added to the budgets of the policy, at budget gates."""
+
+    iterations: int = 0
+    duration_ms: int = 0
+    tokens: int = 0
+
+
 class Workspace(Record):
-    """Where the code side of a run lives, as it was when the job was created."""
+    """Where the code side of a run lives. `head_commit` is the last commit that the WP branch must have."""
 
     base_branch: str
     base_commit: str
     wp_branch: str
     checkpoint_commit: str
+    head_commit: str
     packet_path: str
 
 
@@ -147,7 +157,9 @@ class Job(Record):
     metrics: JobMetrics = Field(default_factory=JobMetrics)
     workspace: Workspace
     status: JobStatus = JobStatus.QUEUED
+    gate_number: int = 0
     gate_reason: str | None = None
+    extension: Extension = Field(default_factory=Extension)
     created_at: datetime
     started_at: datetime | None = None
     completed_at: datetime | None = None

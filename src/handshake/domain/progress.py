@@ -92,6 +92,7 @@ class MtProgress(Record):
     distillation_candidate: DistillationProgress | None = None
     commit: str | None = None
     extra_notes: tuple[str, ...] = ()
+    pause_passed: bool | None = None
 
 
 class LearningContext(Record):

@@ -1,0 +1,1 @@
+"""What escalations teach: records only, nothing is trained. Contract: `learning.md`."""

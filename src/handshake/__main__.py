@@ -1,0 +1,5 @@
+"""`python -m handshake`."""
+
+from handshake.cli.main import entry
+
+entry()

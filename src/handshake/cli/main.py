@@ -1,0 +1,141 @@
+"""The entry point and the one place where errors are caught. Contract: `interface.md`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+import typer
+
+from handshake import __version__
+from handshake.cli import (
+    verb_check,
+    verb_config,
+    verb_daemon,
+    verb_decide,
+    verb_demo,
+    verb_doctor,
+    verb_events,
+    verb_hooks,
+    verb_init,
+    verb_log,
+    verb_model,
+    verb_new,
+    verb_plan,
+    verb_run,
+    verb_show,
+    verb_status,
+    verb_trust,
+)
+from handshake.cli.options import Globals
+from handshake.domain.errors import ExitCode, HandshakeError, PacketRefused
+
+app = typer.Typer(
+    name="handshake",
+    help="A git-native agent: drop a signed task packet in, review the run as commits.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for verb in (
+    verb_init,
+    verb_new,
+    verb_check,
+    verb_plan,
+    verb_run,
+    verb_daemon,
+    verb_status,
+    verb_show,
+    verb_log,
+    verb_decide,
+    verb_events,
+    verb_doctor,
+    verb_model,
+    verb_config,
+    verb_trust,
+    verb_hooks,
+    verb_demo,
+):
+    verb.register(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"handshake {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def settings_of_all(
+    context: typer.Context,
+    repo: str = typer.Option(".", "--repo", "-C", help="Work in this repository.", metavar="DIR"),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress on stderr."),
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks.", envvar="HANDSHAKE_DEBUG"),
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+) -> None:
+    """Options of every verb."""
+    del version
+    context.obj = Globals(directory=repo, quiet=quiet, debug=debug)
+
+
+def entry() -> NoReturn:
+    """Run the command line; leave with the contract's exit code."""
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def run_command(arguments: list[str]) -> int:
+    """Run one command and give its exit code; the only place that turns errors into lines."""
+    debug = "--debug" in arguments or bool(os.environ.get("HANDSHAKE_DEBUG"))
+    try:
+        result = typer.main.get_command(app).main(args=arguments, prog_name="handshake", standalone_mode=False)
+    except HandshakeError as error:
+        if debug:
+            raise
+        _say(error)
+        return int(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("handshake: interrupted; the state is committed. Next: run the same command to resume\n")
+        return int(ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        # the reader of our output went away (`handshake log | head`): nothing is wrong
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(ExitCode.DONE)
+    except typer.Exit as leave:
+        return leave.exit_code
+    except Exception as error:
+        from click.exceptions import Abort, ClickException
+
+        if isinstance(error, ClickException):
+            error.show()
+            return int(ExitCode.USAGE)
+        if isinstance(error, Abort):
+            return int(ExitCode.INTERRUPTED)
+        if debug or not isinstance(error, OSError):
+            raise
+        return _say_os_error(error)
+    return result if isinstance(result, int) else int(ExitCode.DONE)
+
+
+def _say(error: HandshakeError) -> None:
+    if isinstance(error, PacketRefused):
+        for finding in error.findings:
+            sys.stderr.write(f"{finding}\n")
+    sys.stderr.write(f"handshake: {error.line()}\n")
+
+
+def _say_os_error(error: OSError) -> int:
+    import errno
+
+    what = error.strerror or str(error)
+    where = f": {error.filename}" if error.filename else ""
+    mend = (
+        "free some space, then run the same command" if error.errno == errno.ENOSPC else "mend that, then run again"
+    )
+    sys.stderr.write(f"handshake: {what}{where}. Next: {mend}\n")
+    return int(ExitCode.ENVIRONMENT)
+
+
+if __name__ == "__main__":
+    entry()

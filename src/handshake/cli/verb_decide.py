@@ -1,0 +1,61 @@
+"""`handshake decide`: a human's answer at a gate."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from typing import Literal, cast
+
+import typer
+
+from handshake.cli.options import Json, open_surroundings, write, write_json
+from handshake.domain.errors import UsageError
+
+ANSWERS = ("continue", "skip", "abort")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("decide")(decide)
+
+
+def decide(
+    context: typer.Context,
+    wp_id: str = typer.Argument(help="The packet that waits."),
+    answer: str = typer.Argument(help="continue, skip or abort."),
+    message: str | None = typer.Option(None, "--note", help="A hint that goes into the task's notes."),
+    add_iterations: int | None = typer.Option(None, "--add-iterations", min=1),
+    add_minutes: int | None = typer.Option(None, "--add-minutes", min=1),
+    add_tokens: int | None = typer.Option(None, "--add-tokens", min=1),
+    level: int | None = typer.Option(None, "--level", min=0, help="Start the task again at this level."),
+    as_json: Json = False,
+) -> None:
+    """Answer a hard gate or a pause. Example: handshake decide WP-1-Demo continue --note "use UTC" """
+    from handshake.cli.verb_status import load_runs
+    from handshake.loop.human import write_decision
+
+    if answer not in ANSWERS:
+        raise UsageError(f"{answer!r} is no decision", next_step=f"use one of: {', '.join(ANSWERS)}")
+    around = open_surroundings(context.obj)
+    runs = load_runs(around, wp_id)
+    if not runs:
+        raise UsageError(f"{wp_id} has no run yet", next_step=f"handshake run {wp_id}")
+    decision = write_decision(
+        runs[0],
+        cast(Literal["continue", "skip", "abort"], answer),
+        decided_by=_who(around.repo.git.run("config", "user.email", check=False).stdout.decode().strip()),
+        decided_at=around.clock.now(),
+        note=message,
+        add_iterations=add_iterations,
+        add_minutes=add_minutes,
+        add_tokens=add_tokens,
+        level=level,
+    )
+    if as_json:
+        write_json(decision)
+    else:
+        write(f"{wp_id}: gate {decision.number} answered with {answer}. Next: handshake run {wp_id}")
+
+
+def _who(email: str) -> str:
+    return email or f"{getpass.getuser()}@{socket.gethostname()}"

@@ -1,0 +1,132 @@
+"""`handshake status`: where each run stands."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from handshake.cli.options import Json, open_surroundings, write, write_json
+from handshake.domain.errors import ExitCode, UsageError
+from handshake.domain.states import JobStatus
+
+if TYPE_CHECKING:
+    from handshake.loop.run import Run, Surroundings
+
+_EXIT = {
+    JobStatus.COMPLETED: ExitCode.DONE,
+    JobStatus.COMPLETED_WITH_ISSUES: ExitCode.DONE,
+    JobStatus.AWAITING_USER: ExitCode.WAITS_FOR_HUMAN,
+    JobStatus.CANCELLED: ExitCode.CANCELLED,
+    JobStatus.POISONED: ExitCode.POISONED,
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("status")(status)
+
+
+def status(
+    context: typer.Context,
+    wp_id: str | None = typer.Argument(None, help="Only this packet."),
+    as_json: Json = False,
+) -> None:
+    """Where each run stands. Example: handshake status"""
+    around = open_surroundings(context.obj)
+    rows = [describe(run) for run in load_runs(around, wp_id)]
+    if wp_id and not rows:
+        raise UsageError(f"{wp_id} has no run yet", next_step=f"handshake run {wp_id}")
+    if as_json:
+        write_json({"runs": rows})
+        return
+    if not rows:
+        write("no runs yet. Next: handshake new WP_ID, or drop a packet in and handshake daemon")
+    for row in rows:
+        _write_row(row, detailed=wp_id is not None)
+
+
+def load_runs(around: Surroundings, wp_id: str | None = None) -> list[Run]:
+    """The newest job of each tracking branch, by name."""
+    from handshake.loop.recover import load_run
+    from handshake.repo.store import TrackingBranch, tracked_packets
+
+    namespace = around.settings.tracking.namespace
+    names = [wp_id] if wp_id else tracked_packets(around.repo, namespace)
+    branches = [TrackingBranch(around.repo, name, namespace=namespace) for name in names]
+    return [run for branch in branches if branch.tip() and (run := load_run(around, branch))]
+
+
+def exit_code_of(status: JobStatus) -> int:
+    """The exit code for a job that stands there."""
+    return int(_EXIT.get(status, ExitCode.FAILED))
+
+
+def describe(run: Run) -> dict[str, Any]:
+    """A run for people and machines."""
+    job, progress = run.job, run.progress
+    state = progress.current_state
+    return {
+        "wp_id": job.wp_id,
+        "job_id": job.job_id,
+        "status": job.status.value,
+        "gate_reason": job.gate_reason,
+        "error": job.error,
+        "active_mt": state.active_mt if not run.ended else None,
+        "level": state.active_model_level,
+        "micro_tasks": [
+            {
+                "mt_id": entry.mt_id,
+                "name": entry.name,
+                "status": entry.status.value,
+                "iterations": len(entry.iterations),
+                "level": entry.final_model_level,
+                "commit": entry.commit,
+            }
+            for entry in progress.micro_tasks
+        ],
+        "iterations": state.total_iterations,
+        "escalations": state.total_escalations,
+        "tokens_prompt": job.metrics.tokens_prompt,
+        "tokens_completion": job.metrics.tokens_completion,
+        "duration_ms": job.metrics.duration_ms,
+        "wp_branch": job.workspace.wp_branch,
+        "tracking_branch": run.branch.ref.removeprefix("refs/heads/"),
+        "next": next_commands(run),
+    }
+
+
+def next_commands(run: Run) -> list[str]:
+    """What a person would do now."""
+    job, wp = run.job, run.job.wp_id
+    if job.status in (JobStatus.COMPLETED, JobStatus.COMPLETED_WITH_ISSUES):
+        space = job.workspace
+        return [
+            f"review: git diff {space.base_branch}...{space.wp_branch}",
+            f"merge:  git merge --no-ff {space.wp_branch}",
+            f"log:    handshake log {wp}",
+        ]
+    if job.status is JobStatus.AWAITING_USER:
+        return [
+            f"look:   handshake show {wp}/{run.progress.current_state.active_mt}",
+            f"decide: handshake decide {wp} continue|skip|abort",
+        ]
+    if job.status is JobStatus.FAILED:
+        return [f"look:  handshake log {wp}", f"again: handshake run {wp} --again"]
+    if run.ended:
+        return [f"look: handshake log {wp}"]
+    return [f"resume: handshake run {wp}"]
+
+
+def _write_row(row: dict[str, Any], *, detailed: bool) -> None:
+    done = sum(mt["status"] in ("completed", "skipped") for mt in row["micro_tasks"])
+    gate = f" ({row['gate_reason']})" if row["gate_reason"] else ""
+    write(f"{row['wp_id']}: {row['status']}{gate}, {done} of {len(row['micro_tasks'])} micro-tasks")
+    if row["error"]:
+        write(f"  {row['error']}")
+    if detailed:
+        for mt in row["micro_tasks"]:
+            level = f", level {mt['level']}" if mt["level"] is not None else ""
+            write(f"  {mt['mt_id']}  {mt['status']:<11} {mt['iterations']:>2} iterations{level}  {mt['name']}")
+    for line in row["next"]:
+        write(f"  {line}")

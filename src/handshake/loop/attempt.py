@@ -1,0 +1,226 @@
+"""A reply against the tree: each sample is read, applied all or none, and judged. Contract: `models.md`, Samples.
+
+Nothing here decides what happens next; it finds out what is true.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from handshake.domain.artifact import ArtifactHandle
+from handshake.domain.microtask import MicroTaskDefinition
+from handshake.domain.modelcall import ModelReply, Sample
+from handshake.domain.reply import (
+    CompletionSignal,
+    EditOutcome,
+    FailureCategory,
+    ParsedReply,
+    ValidationResult,
+)
+from handshake.loop.equipment import Equipment
+from handshake.loop.prepare import Prepared
+from handshake.loop.run import Run
+from handshake.loop.validate import Files, Grounds, validate
+from handshake.models.reply import parse_reply
+from handshake.toolbus.operations import edit_operation
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What one sample did to the tree. `files` are the MT's files after it."""
+
+    sample: int
+    parsed: ParsedReply
+    outcomes: tuple[EditOutcome, ...]
+    files: dict[str, bytes | None]
+    validation: ValidationResult | None
+    problem: str | None = None
+    category: FailureCategory | None = None
+    escape: str | None = None
+    repeated: bool = False
+
+    @property
+    def signal(self) -> CompletionSignal:
+        """The closing signal."""
+        return self.parsed.signal
+
+    @property
+    def passed(self) -> bool:
+        """Claimed, and true."""
+        return self.validation is not None and self.validation.passed
+
+    @property
+    def worth(self) -> tuple[int, int, int]:
+        """How good: verify commands passed, then something applied, then the earlier sample."""
+        checks = sum(s.passed for s in self.validation.spec_results) if self.validation else 0
+        applied = any(o.applied and o.changed for o in self.outcomes)
+        return (checks, int(applied and self.problem is None), -self.sample)
+
+
+def try_samples(
+    run: Run, equipment: Equipment, mt: MicroTaskDefinition, prepared: Prepared, reply: ModelReply, grounds: Grounds
+) -> tuple[Attempt, list[Attempt], ArtifactHandle | None]:
+    """Apply and judge each sample from the same tree, in order, until one passes.
+
+    Returns:
+        the attempt whose files stand in the worktree now, all attempts, and the handle of `validation.json`.
+    """
+    before = read_files(equipment, mt)
+    attempts: list[Attempt] = []
+    seen: set[str] = set()
+    for number, sample in enumerate(reply.samples):
+        equipment.workspace.write_snapshot(before)
+        attempt = _try(run, equipment, mt, prepared, sample, number, before, grounds, seen)
+        attempts.append(attempt)
+        if attempt.passed or attempt.escape:
+            break
+    best = next((a for a in attempts if a.passed or a.escape), max(attempts, key=lambda a: a.worth))
+    equipment.workspace.write_snapshot(best.files)
+    _store_edits(run, prepared, best, attempts)
+    return best, attempts, _store_validation(run, prepared, attempts)
+
+
+def read_files(equipment: Equipment, mt: MicroTaskDefinition) -> dict[str, bytes | None]:
+    """The MT's own files as they stand in the worktree."""
+    return {path: equipment.workspace.read(path) for path in mt.files.writable}
+
+
+def _try(
+    run: Run,
+    equipment: Equipment,
+    mt: MicroTaskDefinition,
+    prepared: Prepared,
+    sample: Sample,
+    number: int,
+    before: Files,
+    grounds: Grounds,
+    seen: set[str],
+) -> Attempt:
+    if sample.finish_reason != "stop":
+        why = "was cut off at its length limit" if sample.finish_reason == "length" else "was stopped early"
+        return _nothing(number, before, ParsedReply(), f"the reply {why}; nothing of it was applied")
+    parsed = parse_reply(
+        sample.text,
+        mt_id=mt.mt_id,
+        writable=mt.files.writable,
+        single_file_fence=len(mt.files.writable) == 1,
+    )
+    if parsed.edit_errors:
+        return _nothing(number, before, parsed, "; ".join(parsed.edit_errors))
+    if not parsed.edits and not parsed.signal.claimed_complete:
+        return Attempt(number, parsed, (), dict(before), None, problem=parsed.signal.malformed)
+    outcomes, problem, category, escape = _apply(run, equipment, mt, prepared, number, parsed)
+    files = read_files(equipment, mt)
+    if problem is not None:
+        return Attempt(number, parsed, outcomes, files, None, problem, category, escape)
+    if _seen_before(seen, files, parsed):
+        return Attempt(number, parsed, outcomes, files, None, "the same as an earlier sample", repeated=True)
+    if not parsed.signal.claimed_complete:
+        return Attempt(number, parsed, outcomes, files, None, problem=parsed.signal.malformed)
+    verdict = validate(run, equipment, grounds, parsed.signal, files, number)
+    _announce(run, mt, prepared, verdict)
+    return Attempt(
+        number, parsed, outcomes, files, verdict, "; ".join(verdict.reasons) or None, verdict.failure_category
+    )
+
+
+def _nothing(number: int, before: Files, parsed: ParsedReply, problem: str) -> Attempt:
+    return Attempt(number, parsed, (), dict(before), None, problem, FailureCategory.INCOMPLETE_IMPLEMENTATION)
+
+
+def _apply(
+    run: Run, equipment: Equipment, mt: MicroTaskDefinition, prepared: Prepared, number: int, parsed: ParsedReply
+) -> tuple[tuple[EditOutcome, ...], str | None, FailureCategory | None, str | None]:
+    """All edits or none, through the tool bus."""
+    if not parsed.edits:
+        return (), None, None, None
+    operation, payloads = edit_operation(
+        run.stable_id(f"{prepared.step_id}/s{number}/edit"),
+        parsed.edits,
+        mt.files,
+        profile_id=run.job.capability_profile_id,
+    )
+    run.settle()
+    result = equipment.bus.run(operation, payloads, stage="iteration")
+    outcomes = tuple(EditOutcome.model_validate(o) for o in result.facts.get("outcomes", ()))
+    if result.status == "succeeded":
+        return outcomes, None, None, None
+    problem = "; ".join(error.message for error in result.errors) or "the edits did not apply"
+    codes = {error.code for error in result.errors}
+    if result.status == "denied":
+        return outcomes, problem, FailureCategory.SCOPE_VIOLATION, problem
+    if "scope_violation" in codes:
+        return outcomes, problem, FailureCategory.SCOPE_VIOLATION, None
+    if "syntax_error" in codes:
+        return outcomes, problem, FailureCategory.SYNTAX_ERROR_ISOLATED, None
+    return outcomes, problem, FailureCategory.INCOMPLETE_IMPLEMENTATION, None
+
+
+def _seen_before(seen: set[str], files: Files, parsed: ParsedReply) -> bool:
+    from handshake.domain.canonical import hash_of, sha256_hex
+
+    key = hash_of(
+        [
+            {path: sha256_hex(data) if data is not None else None for path, data in files.items()},
+            [line.evidence_location for line in parsed.signal.evidence],
+            parsed.signal.claimed_complete,
+        ]
+    )
+    if key in seen:
+        return True
+    seen.add(key)
+    return False
+
+
+def _announce(run: Run, mt: MicroTaskDefinition, prepared: Prepared, verdict: ValidationResult) -> None:
+    specs: list[dict[str, Any]] = [
+        {"command": s.command, "passed": s.passed, "exit_code": s.exit_code, "flaky": s.flaky, "reason": s.reason}
+        for s in verdict.spec_results
+    ]
+    run.emit(
+        "FR-EVT-MT-012",
+        {
+            "passed": verdict.passed,
+            "sample": verdict.sample,
+            "spec_results": specs,
+            "evidence_artifact_ref": run.paths.step(prepared.step_id, "validation.json"),
+            "op_ids": [s.op_id for s in verdict.spec_results],
+            "reasons": list(verdict.reasons),
+        },
+        key=f"{prepared.step_id}/s{verdict.sample}/012",
+        mt_id=mt.mt_id,
+        iteration=prepared.number,
+    )
+
+
+def _store_edits(run: Run, prepared: Prepared, best: Attempt, attempts: list[Attempt]) -> None:
+    rows = [
+        {
+            "sample": attempt.sample,
+            "edits": [{"path": e.path, "form": e.form} for e in attempt.parsed.edits],
+            "edit_errors": attempt.parsed.edit_errors,
+            "outcomes": attempt.outcomes,
+            "claimed_complete": attempt.signal.claimed_complete,
+            "malformed": attempt.signal.malformed,
+            "problem": attempt.problem,
+            "summary": _summary(attempt),
+        }
+        for attempt in attempts
+    ]
+    run.store_record(run.paths.step(prepared.step_id, "edits.json"), {"kept": best.sample, "samples": rows})
+
+
+def _summary(attempt: Attempt) -> str:
+    """What the last output was, for the next prompt: paths and forms, not the text."""
+    if not attempt.parsed.edits:
+        return "no edit"
+    return ", ".join(f"{edit.form.replace('_', '/')} edit of {edit.path}" for edit in attempt.parsed.edits)
+
+
+def _store_validation(run: Run, prepared: Prepared, attempts: list[Attempt]) -> ArtifactHandle | None:
+    verdicts = [attempt.validation for attempt in attempts if attempt.validation is not None]
+    if not verdicts:
+        return None
+    path = run.paths.step(prepared.step_id, "validation.json")
+    return run.store_record(path, {"results": verdicts}, "report")

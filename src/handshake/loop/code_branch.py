@@ -1,0 +1,56 @@
+"""The WP branch and its worktree follow what the tracking branch says. Contract: `state.md`, Recovery 4."""
+
+from __future__ import annotations
+
+from handshake.domain.errors import HandshakeError
+from handshake.domain.progress import MtStatus
+from handshake.loop.equipment import Equipment
+from handshake.loop.run import Run
+
+
+def hold(run: Run, equipment: Equipment, commit: str) -> None:
+    """Keep a commit that no branch has yet from the user's `gc --prune=now`."""
+    ref = f"refs/handshake/held/{run.job.wp_id}"
+    equipment.objects.update_ref(ref, commit, expected=run.around.repo.resolve(ref))
+
+
+def advance(run: Run, equipment: Equipment) -> None:
+    """Move the WP branch forward to the published head, and the worktree with it.
+
+    Raises:
+        HandshakeError: the branch holds commits that this run did not make.
+    """
+    _follow(run, equipment)
+    equipment.workspace.sync(run.job.workspace.head_commit)
+
+
+def rebuild(run: Run, equipment: Equipment) -> None:
+    """The worktree at the WP branch's published head, with the MT's files of the last committed snapshot.
+
+    Raises:
+        HandshakeError: the branch holds commits that this run did not make.
+    """
+    _follow(run, equipment)
+    equipment.workspace.ensure(run.job.workspace.head_commit)
+    mts = run.plan.order
+    index = run.job.execution_state.current_mt_index
+    if index >= len(mts) or run.entry(mts[index]).status is not MtStatus.IN_PROGRESS:
+        return
+    mt = run.plan.definition(mts[index])
+    equipment.workspace.write_snapshot({path: run.artifact(run.paths.snapshot(path)) for path in mt.files.writable})
+
+
+def _follow(run: Run, equipment: Equipment) -> None:
+    """The branch's ref becomes the published head, by compare-and-swap, and only ever forward."""
+    repo, space = run.around.repo, run.job.workspace
+    ref = f"refs/heads/{space.wp_branch}"
+    tip = repo.resolve(ref)
+    if tip == space.head_commit:
+        return
+    if tip is not None and not repo.is_ancestor(tip, space.head_commit):
+        raise HandshakeError(
+            f"{space.wp_branch} holds {tip[:12]}, which this run did not make",
+            next_step=f"keep it with: git branch {space.wp_branch}-kept {tip[:12]} &&"
+            f" git update-ref {ref} {space.head_commit[:12]}, then: handshake run {run.job.wp_id}",
+        )
+    equipment.objects.update_ref(ref, space.head_commit, expected=tip)

@@ -1,0 +1,155 @@
+"""The loop: look at the state, do the one next thing, publish, look again. Contract: `loop.md`, `state.md`.
+
+A resumed run is a fresh run from another first state: `next_act` sees only records, never how they
+came to be.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from handshake.context.errors import PromptInjectionFound
+from handshake.domain.decision import Action, GateReason
+from handshake.domain.errors import CapabilityViolation, JobPoisoned
+from handshake.domain.progress import MtStatus, ProgressStatus
+from handshake.domain.states import JobStatus, Phase
+from handshake.loop.baseline import begin_mt
+from handshake.loop.code_branch import rebuild
+from handshake.loop.complete import complete_mt
+from handshake.loop.equipment import Equipment
+from handshake.loop.escalate import stop_for_human
+from handshake.loop.finalize import fail, finalize, poison
+from handshake.loop.human import PAUSE_POINT, follow_answer
+from handshake.loop.limits import reached_limit
+from handshake.loop.run import Run
+from handshake.loop.step import iterate
+
+
+class Act(StrEnum):
+    """What comes next."""
+
+    ANSWER = "answer"
+    PAUSE = "pause"
+    BEGIN = "begin"
+    ITERATE = "iterate"
+    CLOSE = "close"
+    FINALIZE = "finalize"
+    NOTHING = "nothing"
+
+
+def next_act(run: Run) -> Act:
+    """What the records say comes next."""
+    if run.ended:
+        return Act.NOTHING
+    if run.job.status is JobStatus.AWAITING_USER:
+        return Act.ANSWER
+    index = run.job.execution_state.current_mt_index
+    if index >= len(run.plan.order):
+        return Act.FINALIZE
+    entry = run.entry(run.plan.order[index])
+    if entry.mt_id in run.job.execution_policy.pause_points and not entry.pause_passed:
+        return Act.PAUSE
+    if entry.status is MtStatus.PENDING:
+        return Act.BEGIN
+    writable = run.plan.definition(entry.mt_id).files.writable
+    return Act.ITERATE if writable else Act.CLOSE
+
+
+def carry_on(run: Run, equipment: Equipment) -> JobStatus:
+    """Run the job from wherever it stands until it ends.
+
+    Returns:
+        the status it ended with.
+
+    Raises:
+        WaitsForHuman: the job stands at a gate that nobody answered.
+        EnvironmentProblem: a model, the sandbox or the disk is missing; the run can be resumed.
+        StaleOwner: another process took the run over.
+    """
+    if not run.ended:
+        rebuild(run, equipment)
+    while (act := next_act(run)) is not Act.NOTHING:
+        _do(run, equipment, act)
+    return run.job.status
+
+
+def _do(run: Run, equipment: Equipment, act: Act) -> None:
+    if act is Act.ANSWER:
+        follow_answer(run)
+        if not run.ended:
+            rebuild(run, equipment)
+    elif act is Act.FINALIZE:
+        finalize(run, equipment)
+    else:
+        _work_on_mt(run, equipment, act)
+
+
+def _work_on_mt(run: Run, equipment: Equipment, act: Act) -> None:
+    mt = run.plan.definition(run.plan.order[run.job.execution_state.current_mt_index])
+    if act is Act.PAUSE:
+        _pause(run, mt.mt_id)
+        return
+    if act is Act.BEGIN:
+        begin_mt(run, equipment, mt)
+        return
+    if act is Act.CLOSE:
+        _close(run, equipment)
+        return
+    stop = reached_limit(run.job, run.plan, run.progress, mt, run.elapsed_ms)
+    if stop is not None and stop.reason is None:
+        poison(run, f"a runaway: {stop.figures}")
+        return
+    if stop is not None and stop.reason is not None:
+        stop_for_human(run, stop.reason, stop.figures, mt_id=mt.mt_id)
+        run.publish(f"{mt.mt_id} stops at a hard gate: {stop.reason.value}", MT=mt.mt_id, Decision="hard_gate")
+        return
+    try:
+        iterate(run, equipment, mt)
+    except PromptInjectionFound as found:
+        _poison_for(run, found)
+    except CapabilityViolation as violation:
+        run.update_entry(mt.mt_id, status=MtStatus.FAILED)
+        fail(run, violation.what, "capability_violation")
+
+
+def _pause(run: Run, mt_id: str) -> None:
+    """A pause point of the policy. FR-EVT-MT-007."""
+    number = run.job.gate_number + 1
+    run.set_phase(Phase.PAUSED_USER_GATE)
+    run.set_status(JobStatus.AWAITING_USER, gate_number=number, gate_reason=PAUSE_POINT)
+    run.set_progress_status(ProgressStatus.PAUSED)
+    run.emit("FR-EVT-MT-007", {}, key=f"gate/{number}/007", mt_id=mt_id)
+    run.publish(f"{mt_id} waits at a pause point", MT=mt_id)
+
+
+def _close(run: Run, equipment: Equipment) -> None:
+    """An MT with nothing to write: its commands judge the others' work, and no model is asked."""
+    mt = run.plan.definition(run.plan.order[run.job.execution_state.current_mt_index])
+    entry = run.entry(mt.mt_id)
+    if entry.already_satisfied:
+        complete_mt(
+            run,
+            equipment,
+            mt,
+            subject=f"{mt.mt_id}: complete (verify passes, nothing to write)",
+            trailers={"MT": mt.mt_id, "Decision": Action.COMPLETE.value},
+        )
+        return
+    run.update_entry(mt.mt_id, status=MtStatus.PENDING)  # judged again once a human let it go on
+    stop_for_human(
+        run,
+        GateReason.ESCALATION_EXHAUSTED,
+        {"mt_id": mt.mt_id, "why": "the whole TEST_PLAN fails although every part passed; see its validation"},
+        mt_id=mt.mt_id,
+    )
+    run.publish(f"{mt.mt_id}: the TEST_PLAN fails as a whole", MT=mt.mt_id, Decision="hard_gate")
+
+
+def _poison_for(run: Run, found: PromptInjectionFound) -> None:
+    run.emit(
+        "FR-EVT-SEC-VIOLATION",
+        {"guard": found.guard, "file": found.file, "line": found.line, "pattern": found.pattern},
+        key="end/sec-violation",
+    )
+    poison(run, found.what)
+    raise JobPoisoned(found.what, next_step=found.next_step)

@@ -1,0 +1,122 @@
+"""The end of a run: the WP's gates over the whole branch, the packet's last words. Contract: `loop.md` 3."""
+
+from __future__ import annotations
+
+from handshake.config.failpoints import failpoint
+from handshake.domain.microtask import VerificationSpec
+from handshake.domain.packet import Finding
+from handshake.domain.packet_text import append_section_line, set_status
+from handshake.domain.progress import MtStatus, ProgressStatus
+from handshake.domain.reply import SpecResult
+from handshake.domain.states import JobStatus, Phase
+from handshake.gates.post_work import post_work
+from handshake.loop.code_branch import advance, hold
+from handshake.loop.equipment import Equipment
+from handshake.loop.run import Run, commit_message
+from handshake.loop.validate import LONGEST_VERIFY_MS, Grounds, run_commands
+
+
+def finalize(run: Run, equipment: Equipment) -> None:
+    """Run the gates, write the packet's status, handoff and evidence, and end the job."""
+    run.set_phase(Phase.GENERATING_SUMMARIES)
+    run.set_phase(Phase.FINALIZING)
+    specs = _run_test_plan(run, equipment)
+    failed = [spec for spec in specs if not spec.passed]
+    if failed:
+        why = "; ".join(f"`{spec.command}`: {spec.reason}" for spec in failed)
+        fail(run, f"the TEST_PLAN does not pass at the end: {why}", "validation_failed")
+        return
+    skipped = [e.mt_id for e in run.progress.micro_tasks if e.status is MtStatus.SKIPPED]
+    commit = _final_commit(run, equipment, specs, skipped)
+    findings = post_work(run.around.repo, run.job.workspace.base_commit, commit, run.job.workspace.packet_path)
+    errors = [f for f in findings if f.severity == "error"]
+    _announce_gate(run, findings)
+    if errors:
+        fail(run, f"the post-work gate refuses: {errors[0].text()}", "post_work")
+        return
+    with_issues = bool(skipped) or bool(findings)
+    _complete(run, commit, with_issues=with_issues)
+    advance(run, equipment)
+
+
+def fail(run: Run, reason: str, category: str) -> None:
+    """End the job as failed; what was validated stays on the WP branch. FR-EVT-MT-010."""
+    now = run.around.clock.now()
+    run.emit("FR-EVT-MT-010", {"reason": reason, "error_category": category}, key="end/010")
+    run.set_phase(Phase.FAILED)
+    run.set_status(JobStatus.FAILED, error=reason, completed_at=now)
+    run.set_progress_status(ProgressStatus.FAILED, completed_at=now)
+    run.publish(f"{run.job.wp_id} failed: {' '.join(reason.split())[:90]}", Decision="abort")
+
+
+def poison(run: Run, reason: str) -> None:
+    """End the job for good: it is never retried by itself."""
+    now = run.around.clock.now()
+    run.set_phase(Phase.FAILED)
+    run.set_status(JobStatus.POISONED, error=reason, completed_at=now)
+    run.set_progress_status(ProgressStatus.FAILED, completed_at=now)
+    run.publish(f"{run.job.wp_id} poisoned: {' '.join(reason.split())[:90]}")
+
+
+def _run_test_plan(run: Run, equipment: Equipment) -> tuple[SpecResult, ...]:
+    """The packet's whole TEST_PLAN on the branch as it is."""
+    equipment.workspace.discard_unexpected(())
+    specs = tuple(VerificationSpec(command=command, timeout_ms=LONGEST_VERIFY_MS) for command in run.plan.test_plan)
+    closing = run.plan.definition(run.plan.order[-1])
+    grounds = Grounds("final", 0, closing, base={}, already_satisfied=True, tests_before=None)
+    return run_commands(run, equipment, grounds, 0, specs)
+
+
+def _final_commit(run: Run, equipment: Equipment, specs: tuple[SpecResult, ...], skipped: list[str]) -> str:
+    space = run.job.workspace
+    packet = run.around.repo.tree(space.head_commit).read(space.packet_path) or run.packet
+    stats = run.progress.aggregate_stats
+    tokens = stats.tokens_prompt + stats.tokens_completion
+    handoff = [
+        f"- Job {run.job.job_id}: {stats.by_status.get('completed', 0)} of {stats.total_mts} micro-tasks done"
+        f" in {stats.total_iterations} iterations, {tokens} tokens",
+        *(f"- Skipped: {mt_id}" for mt_id in skipped),
+        f"- Log of the run: {run.branch.ref.removeprefix('refs/heads/')}",
+    ]
+    evidence = [f"- `{spec.command}`: exit {spec.exit_code}" for spec in specs]
+    packet = set_status(packet, "Done")
+    packet = append_section_line(packet, "STATUS_HANDOFF", handoff)
+    packet = append_section_line(packet, "EVIDENCE", evidence)
+    failpoint("final.commit:before")
+    commit = equipment.objects.write_commit(
+        parent=space.head_commit,
+        changes={space.packet_path: packet},
+        message=commit_message(f"{run.job.wp_id}: done", {"WP": run.job.wp_id, "Job": run.job.job_id}),
+        when=run.around.clock.now(),
+    )
+    hold(run, equipment, commit)
+    failpoint("final.commit:after")
+    return commit
+
+
+def _announce_gate(run: Run, findings: list[Finding]) -> None:
+    errors = any(f.severity == "error" for f in findings)
+    run.emit(
+        "FR-EVT-GOV-GATES-001",
+        {
+            "gate": "post_work",
+            "outcome": "fail" if errors else "pass",
+            "error_codes": sorted({f.code for f in findings}),
+        },
+        key="end/post-work",
+    )
+
+
+def _complete(run: Run, commit: str, *, with_issues: bool) -> None:
+    now = run.around.clock.now()
+    status = JobStatus.COMPLETED_WITH_ISSUES if with_issues else JobStatus.COMPLETED
+    run.job = run.job.model_copy(update={"workspace": run.job.workspace.model_copy(update={"head_commit": commit})})
+    run.set_phase(Phase.COMPLETED)
+    run.set_status(status, completed_at=now)
+    run.set_progress_status(ProgressStatus(status.value), completed_at=now)
+    run.emit(
+        "FR-EVT-MT-009",
+        {"outcome": status.value, "statistics": run.progress.aggregate_stats.model_dump(mode="json")},
+        key="end/009",
+    )
+    run.publish(f"{run.job.wp_id} {status.value}", Decision="complete")

@@ -1,0 +1,39 @@
+"""The plan of a packet without running it: no model is opened, nothing is written. Contract: `micro-tasks.md`."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from handshake.domain.errors import PacketRefused
+from handshake.domain.microtask import Plan
+from handshake.domain.packet_text import read_packet
+from handshake.domain.settings import ModelConfig
+from handshake.loop.run import Surroundings
+from handshake.loop.start import base_commit_of, make_plan, merged_policy
+
+UNKNOWN_WINDOW = 32_768
+
+
+def preview_plan(around: Surroundings, wp_id: str) -> Plan:
+    """The plan that a run would start with, as far as the configuration tells without asking the models.
+
+    Raises:
+        PacketRefused: the packet cannot be read; a missing signature or status does not matter here.
+        JobRefused: a rule is broken.
+    """
+    path = str(PurePosixPath(around.settings.paths.packets) / f"{wp_id}.md")
+    file = around.repo.root / path
+    if not file.is_file():
+        raise PacketRefused(f"{path} is not there", next_step=f"handshake new {wp_id}")
+    reading = read_packet(file.read_bytes(), path)
+    if reading.packet is None:
+        lines = tuple(finding.text() for finding in reading.findings)
+        raise PacketRefused(f"{path} cannot be read", findings=lines, next_step=f"handshake check {wp_id}")
+    policy = merged_policy(around, reading.packet)
+    entries = [
+        around.settings.models.get(level.model_id, ModelConfig())
+        for level in policy.escalation_chain
+        if not level.is_hard_gate
+    ]
+    window = min(entry.context_window or UNKNOWN_WINDOW for entry in entries)
+    return make_plan(around, reading.packet, base_commit_of(around), entries[0].profile, window)

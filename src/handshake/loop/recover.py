@@ -1,0 +1,113 @@
+"""Making a run that nobody owns whole again. Contract: `state.md`, Recovery.
+
+Nothing here goes on with the run: it puts the records right, publishes once, and the loop takes the
+same path as after a fresh start.
+"""
+
+from __future__ import annotations
+
+from handshake.domain.canonical import utc_text
+from handshake.domain.errors import StateCorruption
+from handshake.domain.ledger import StepStatus
+from handshake.domain.states import JobStatus
+from handshake.loop.call import TIMEOUT_ATTEMPTS
+from handshake.loop.prepare import Prepared, StoredRequest
+from handshake.loop.run import Run, Surroundings
+from handshake.models.replies import ReplyStore
+from handshake.repo.store import TrackingBranch
+
+STALE_AFTER_S = 30
+LOOK_BACK = 200
+
+
+def latest_job_id(branch: TrackingBranch, tip: str) -> str | None:
+    """The newest job on the branch: version 7 UUIDs sort by time."""
+    ids = sorted({path.split("/")[1] for path in branch.list("jobs", tip) if path.count("/") >= 2})
+    return ids[-1] if ids else None
+
+
+def load_run(around: Surroundings, branch: TrackingBranch) -> Run | None:
+    """The newest job as the branch has it; where the tip does not hold together, the last commit that does.
+
+    Raises:
+        StateCorruption: no commit of the branch holds together.
+    """
+    tip = branch.tip()
+    job_id = latest_job_id(branch, tip) if tip else None
+    if tip is None or job_id is None:
+        return None
+    try:
+        return Run.load(around, branch, job_id, tip)
+    except StateCorruption as first:
+        for count, entry in enumerate(branch.history()):
+            if count >= LOOK_BACK:
+                break
+            try:
+                run = Run.load(around, branch, job_id, entry.sha)
+            except StateCorruption:
+                continue
+            run.tip = tip
+            return run
+        raise StateCorruption(
+            f"no commit of {branch.ref} holds together: {first.what}",
+            next_step=f"git log --stat {branch.ref}; then: handshake run {branch.wp_id} --again",
+        ) from first
+
+
+def recover(run: Run, replies: ReplyStore, last_heartbeat: str | None) -> None:
+    """Take over a run whose owner is gone: running to stalled and back, steps in progress looked at.
+
+    Called under the run's lock, so the owner is gone for certain.
+    """
+    if run.job.status not in (JobStatus.RUNNING, JobStatus.STALLED, JobStatus.QUEUED):
+        return
+    recovered, again = _look_at_steps(run, replies)
+    steps = [step for step in run.ledger.steps if step.status is not StepStatus.COMPLETED]
+    resume_point = steps[0].step_id if steps else None
+    reason = f"{len(recovered)} stored replies found, {len(again)} steps to ask again" if steps else "between steps"
+    before = run.job.workflow_run_id
+    if run.job.status is JobStatus.RUNNING:
+        run.set_status(JobStatus.STALLED)
+    run.emit(
+        "FR-EVT-WF-RECOVERY",
+        {
+            "workflow_run_id": before,
+            "job_id": run.job.job_id,
+            "from_state": "running",
+            "to_state": "stalled",
+            "reason": reason,
+            "last_heartbeat_ts": last_heartbeat or utc_text(run.job.execution_state.last_activity_at),
+            "threshold_secs": STALE_AFTER_S,
+            "resume_point": resume_point,
+            "steps_recovered": recovered,
+            "steps_to_retry": again,
+        },
+        key=f"recovery/{before}",
+    )
+    run.ledger = run.ledger.model_copy(update={"resume_point": resume_point, "resume_reason": reason})
+    run.publish(f"Recovered: {reason}")
+    run.set_status(JobStatus.RUNNING)
+    run.job = run.job.model_copy(update={"workflow_run_id": run.around.ids.uuid7()})
+    run.reopen_journal()
+
+
+def _look_at_steps(run: Run, replies: ReplyStore) -> tuple[list[str], list[str]]:
+    """Steps whose reply is stored go on from it; the others are pending again."""
+    recovered: list[str] = []
+    again: list[str] = []
+    for step in run.ledger.steps:
+        if step.status is not StepStatus.IN_PROGRESS:
+            continue
+        stored = run.artifact_record(run.paths.step(step.step_id, "request.json"), StoredRequest)
+        prompt = (run.artifact(run.paths.step(step.step_id, "prompt.md")) or b"").decode("utf-8")
+        keys = (
+            [Prepared(step.step_id, 0, stored, prompt).request(n).content_key for n in range(1, TIMEOUT_ATTEMPTS + 1)]
+            if stored
+            else []
+        )
+        if any(replies.get(key) is not None for key in keys):
+            recovered.append(step.step_id)
+            continue
+        again.append(step.step_id)
+        run.ledger = run.ledger.with_step(step.model_copy(update={"status": StepStatus.PENDING}))
+    return recovered, again

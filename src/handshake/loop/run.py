@@ -1,0 +1,320 @@
+"""One run in the hand: the records as the tracking branch has them, and the one way to move them on.
+
+A `Run` holds nothing that the branch does not: it is loaded from a tip, changed in memory, and
+published as one commit by compare-and-swap. What was not published never happened.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from pydantic import ValidationError
+
+from handshake.domain.artifact import ArtifactHandle, ArtifactKind, handle_for
+from handshake.domain.canonical import committed_json
+from handshake.domain.clock import Clock, IdSource, uuid_from
+from handshake.domain.errors import StateCorruption
+from handshake.domain.events import Actor, Event
+from handshake.domain.job import ExecutionState, Job, check_pairing
+from handshake.domain.ledger import RunLedger
+from handshake.domain.microtask import Plan
+from handshake.domain.progress import CurrentState, MtProgress, ProgressArtifact, ProgressStatus, aggregate
+from handshake.domain.record import Record
+from handshake.domain.settings import Settings
+from handshake.domain.states import JOB_TRANSITIONS, PHASE_TRANSITIONS, JobStatus, Phase, is_terminal, move
+from handshake.loop.paths import JobPaths
+from handshake.recorder.journal import Journal
+from handshake.repo.git import Repository
+from handshake.repo.store import TrackingBranch
+
+R = TypeVar("R", bound=Record)
+
+
+class Watcher(Protocol):
+    """Who looks on while a run goes: the terminal, or nobody."""
+
+    def event(self, event: Event) -> None:
+        """An event was recorded."""
+        ...
+
+    def working(self, what: str) -> None:
+        """Something that takes a while began."""
+        ...
+
+
+class NobodyWatches:
+    """A watcher that looks away."""
+
+    def event(self, event: Event) -> None:
+        """Nothing."""
+
+    def working(self, what: str) -> None:
+        """Nothing."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a run needs and does not own."""
+
+    repo: Repository
+    settings: Settings
+    clock: Clock
+    ids: IdSource
+    watcher: Watcher = field(default_factory=NobodyWatches)
+
+
+class Run:
+    """The records of one job at one tip of its tracking branch, and what is to be published next."""
+
+    def __init__(
+        self,
+        around: Surroundings,
+        branch: TrackingBranch,
+        *,
+        job: Job,
+        plan: Plan,
+        progress: ProgressArtifact,
+        ledger: RunLedger,
+        packet: bytes,
+        tip: str | None,
+    ) -> None:
+        self.around = around
+        self.branch = branch
+        self.job = job
+        self.plan = plan
+        self.progress = progress
+        self.ledger = ledger
+        self.packet = packet
+        self.tip = tip
+        self.paths = JobPaths(job.job_id)
+        self.journal = self._open_journal()
+        self._pending: dict[str, bytes | None] = {}
+        self._attempt_began = around.clock.monotonic()
+        self._duration_before = job.metrics.duration_ms
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    @classmethod
+    def load(cls, around: Surroundings, branch: TrackingBranch, job_id: str, tip: str) -> Run:
+        """The run as `tip` has it.
+
+        Raises:
+            StateCorruption: a record is missing, does not parse, or does not fit its hash.
+        """
+        paths = JobPaths(job_id)
+        job = _read(branch, paths.job, Job, tip)
+        check_pairing(job.job_kind.value, job.profile_id, job.protocol_id)
+        plan_bytes = branch.read(paths.definitions, tip)
+        if plan_bytes is not None and job.mt_definitions_ref.size_bytes:
+            found = handle_for("file", paths.definitions, plan_bytes).content_hash
+            if found != job.mt_definitions_ref.content_hash:
+                raise StateCorruption(
+                    f"{paths.definitions} at {tip[:12]} has hash {found[:12]},"
+                    f" the job names {job.mt_definitions_ref.content_hash[:12]}",
+                    next_step=f"git log {branch.ref} -- {paths.definitions}",
+                )
+        return cls(
+            around,
+            branch,
+            job=job,
+            plan=_read(branch, paths.definitions, Plan, tip),
+            progress=_read(branch, paths.progress, ProgressArtifact, tip),
+            ledger=_read(branch, paths.ledger, RunLedger, tip),
+            packet=branch.read("packet.md", tip) or b"",
+            tip=tip,
+        )
+
+    def _open_journal(self) -> Journal:
+        published: list[bytes] = []
+        if self.tip is not None:
+            for path in self.branch.list(f"{self.paths.root}/events", self.tip):
+                published += (self.branch.read(path, self.tip) or b"").splitlines()
+        return Journal.open(
+            self.around.repo.state_dir / "journal" / self.job.job_id,
+            published=published,
+            trace_id=self.job.trace_id,
+            job_id=self.job.job_id,
+            workflow_run_id=self.job.workflow_run_id,
+            wp_id=self.job.wp_id,
+            clock=self.around.clock,
+        )
+
+    def reopen_journal(self) -> None:
+        """Go on in a new journal file: a new attempt began."""
+        self.journal = self._open_journal()
+
+    def artifact(self, path: str) -> bytes | None:
+        """A file as it will be after the next publish: pending first, then the branch."""
+        if path in self._pending:
+            return self._pending[path]
+        return self.branch.read(path, self.tip) if self.tip else None
+
+    def artifact_record(self, path: str, kind: type[R]) -> R | None:
+        """The record at that path, or None where there is none."""
+        data = self.artifact(path)
+        return None if data is None else _parse(data, kind, path)
+
+    def artifact_json(self, path: str) -> Any:
+        """The JSON value at that path, or None."""
+        data = self.artifact(path)
+        return None if data is None else json.loads(data)
+
+    def entry(self, mt_id: str) -> MtProgress:
+        """The MT's progress entry."""
+        return self.progress.entry(mt_id)
+
+    @property
+    def elapsed_ms(self) -> int:
+        """Time spent in all attempts so far, in ms; waiting for humans is not in it."""
+        return self._duration_before + int((self.around.clock.monotonic() - self._attempt_began) * 1000)
+
+    # -- changing --------------------------------------------------------------------------------
+
+    def emit(
+        self,
+        event_type: str,
+        payload: Mapping[str, Any],
+        *,
+        key: str,
+        actor: Actor = "system",
+        mt_id: str | None = None,
+        iteration: int | None = None,
+    ) -> Event:
+        """Record an event; the journal is made durable before the next effect by `settle`."""
+        event = self.journal.emit(event_type, dict(payload), key=key, actor=actor, mt_id=mt_id, iteration=iteration)
+        self.around.watcher.event(event)
+        return event
+
+    def settle(self) -> None:
+        """Make all that was emitted durable. Called before an effect takes place."""
+        self.journal.sync()
+
+    def store(self, path: str, data: bytes, kind: ArtifactKind = "file") -> ArtifactHandle:
+        """Add an artifact to the next publish, and give its handle."""
+        self._pending[path] = data
+        return handle_for(kind, path, data)
+
+    def store_record(self, path: str, value: Any, kind: ArtifactKind = "file") -> ArtifactHandle:
+        """Add a record or JSON value to the next publish in the committed layout."""
+        return self.store(path, committed_json(value), kind)
+
+    def remove(self, path: str) -> None:
+        """Take a file off the branch with the next publish."""
+        self._pending[path] = None
+
+    def set_status(self, status: JobStatus, **changes: Any) -> None:
+        """Move the job's state by the table.
+
+        Raises:
+            IllegalTransition: the table does not allow it.
+        """
+        self.job = self.job.model_copy(update={"status": move(JOB_TRANSITIONS, self.job.status, status), **changes})
+
+    def set_phase(self, phase: Phase) -> None:
+        """Move the loop's phase by the table."""
+        self.update_state(phase=move(PHASE_TRANSITIONS, self.job.execution_state.phase, phase))
+
+    def update_state(self, **changes: Any) -> None:
+        """Change figures of the execution state; the progress artifact's current state follows."""
+        state: ExecutionState = self.job.execution_state.model_copy(update=changes)
+        self.job = self.job.model_copy(update={"execution_state": state})
+        mts = self.plan.order
+        active = mts[state.current_mt_index] if state.current_mt_index < len(mts) else None
+        self.progress = self.progress.model_copy(
+            update={
+                "current_state": CurrentState(
+                    active_mt=active,
+                    active_model_level=state.current_escalation_level,
+                    total_iterations=state.total_iterations,
+                    total_escalations=state.total_escalations,
+                    total_drop_backs=state.total_drop_backs,
+                )
+            }
+        )
+
+    def update_entry(self, mt_id: str, **changes: Any) -> MtProgress:
+        """Change an MT's entry."""
+        entry = self.entry(mt_id).model_copy(update=changes)
+        self.progress = self.progress.with_entry(entry)
+        return entry
+
+    def update_metrics(self, **added: int) -> None:
+        """Add to the job's totals."""
+        metrics = self.job.metrics
+        sums = {name: getattr(metrics, name) + value for name, value in added.items()}
+        self.job = self.job.model_copy(update={"metrics": metrics.model_copy(update=sums)})
+
+    def set_progress_status(self, status: ProgressStatus, **changes: Any) -> None:
+        """Change where the whole packet stands."""
+        self.progress = self.progress.model_copy(update={"status": status, **changes})
+
+    def publish(self, subject: str, **trailers: str) -> str:
+        """Make everything that changed since the last publish true, as one commit.
+
+        Raises:
+            StaleOwner: the branch moved under this process.
+            ResourceExhausted: the disk is full; nothing was published.
+        """
+        now = self.around.clock.now()
+        self.update_state(last_activity_at=now)
+        changed = sum(len(data) for data in self._pending.values() if data is not None)
+        metrics = self.job.metrics.model_copy(
+            update={
+                "duration_ms": self.elapsed_ms,
+                "artifact_bytes": self.job.metrics.artifact_bytes + changed,
+            }
+        )
+        self.job = self.job.model_copy(update={"metrics": metrics})
+        self.progress = self.progress.model_copy(
+            update={"updated_at": now, "aggregate_stats": aggregate(self.progress)}
+        )
+        self.settle()
+        files: dict[str, bytes | None] = {
+            **self._pending,
+            **self.journal.chunks(self.paths.root),
+            self.paths.job: committed_json(self.job),
+            self.paths.progress: committed_json(self.progress),
+            self.paths.ledger: committed_json(self.ledger),
+        }
+        message = commit_message(subject, {"WP": self.job.wp_id, "Job": self.job.job_id, **trailers})
+        self.tip = self.branch.publish(files, message=message, when=now, expected=self.tip)
+        self._pending = {}
+        return self.tip
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing may follow."""
+        return is_terminal(self.job.status)
+
+    def stable_id(self, name: str) -> str:
+        """A UUID that this job gives to `name`, the same after a crash."""
+        return uuid_from(f"{self.job.job_id}/{name}")
+
+
+def commit_message(subject: str, trailers: Mapping[str, str]) -> str:
+    """A subject a person can read, then the `Handshake-*` trailers that are not empty."""
+    lines = [subject, "", *(f"Handshake-{name}: {value}" for name, value in trailers.items() if value)]
+    return "\n".join(lines) + "\n"
+
+
+def _read(branch: TrackingBranch, path: str, kind: type[R], tip: str) -> R:
+    data = branch.read(path, tip)
+    if data is None:
+        raise StateCorruption(
+            f"{path} is missing on {branch.ref} at {tip[:12]}", next_step=f"git log --stat {branch.ref}"
+        )
+    return _parse(data, kind, path)
+
+
+def _parse(data: bytes, kind: type[R], path: str) -> R:
+    try:
+        return kind.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise StateCorruption(
+            f"{path} is not a {kind.__name__}: {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            next_step="handshake recover",
+        ) from None

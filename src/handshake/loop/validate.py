@@ -1,0 +1,203 @@
+"""Is it true? The five conditions and the verify commands. Contract: `models.md`, A claim is not believed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import count
+
+from handshake.domain.microtask import Expect, MicroTaskDefinition, VerificationSpec
+from handshake.domain.operation import EngineResult
+from handshake.domain.reply import CompletionSignal, SpecResult, ValidationResult
+from handshake.gates.claims import (
+    check_added_lines,
+    check_changed,
+    check_evidence,
+    check_test_files,
+    count_tests,
+)
+from handshake.gates.failures import failure_category, summary_line
+from handshake.loop.equipment import Equipment
+from handshake.loop.run import Run
+from handshake.toolbus.operations import shell_operation
+
+LONGEST_VERIFY_MS = 300_000
+TAIL = 6_000
+
+Files = Mapping[str, bytes | None]
+
+
+@dataclass
+class Grounds:
+    """What a verdict is formed on: the MT's files before it began and as they are, and what is known of it."""
+
+    step_id: str
+    number: int
+    mt: MicroTaskDefinition
+    base: Files
+    already_satisfied: bool
+    tests_before: int | None
+    flaky_spent: bool = False
+    outputs: Iterator[int] = field(default_factory=count)
+
+
+def run_commands(
+    run: Run, equipment: Equipment, grounds: Grounds, sample: int, specs: tuple[VerificationSpec, ...]
+) -> tuple[SpecResult, ...]:
+    """Run each verify command through the tool bus on the tree as it is written."""
+    results = []
+    for index, spec in enumerate(specs):
+        run.around.watcher.working(f"{grounds.mt.mt_id} checking: {spec.command}")
+        results.append(_judge(run, equipment, grounds, sample, index, spec))
+    return tuple(results)
+
+
+def _judge(
+    run: Run, equipment: Equipment, grounds: Grounds, sample: int, index: int, spec: VerificationSpec
+) -> SpecResult:
+    """One command: again with twice the time after a timeout, once more on the same tree after a failure."""
+    first = _execute(run, equipment, grounds, spec, index, f"s{sample}/v{index}/1", spec.timeout_ms)
+    if first.timed_out:
+        longer = min(2 * spec.timeout_ms, LONGEST_VERIFY_MS)
+        return _execute(run, equipment, grounds, spec, index, f"s{sample}/v{index}/2", longer)
+    if first.passed or not first.judged or not spec.blocking or grounds.flaky_spent:
+        return first
+    again = _execute(run, equipment, grounds, spec, index, f"s{sample}/v{index}/again", spec.timeout_ms)
+    if not again.passed:
+        return first
+    grounds.flaky_spent = True
+    return again.model_copy(update={"flaky": True, "reason": "failed once, passed on the unchanged tree"})
+
+
+def _execute(
+    run: Run, equipment: Equipment, grounds: Grounds, spec: VerificationSpec, index: int, name: str, timeout_ms: int
+) -> SpecResult:
+    op_id = run.stable_id(f"{grounds.step_id}/{name}")
+    operation = shell_operation(op_id, spec.command, timeout_ms=timeout_ms, profile_id=run.job.capability_profile_id)
+    run.settle()
+    result = equipment.bus.run(operation, stage="validation")
+    stdout, stderr, refs, truncated = _keep_outputs(run, grounds, result)
+    facts = result.facts
+    reason = _verdict(spec, result, stdout + stderr)
+    return SpecResult(
+        index=index,
+        command=spec.command,
+        passed=reason is None,
+        blocking=spec.blocking,
+        exit_code=facts.get("exit_code"),
+        duration_ms=int(facts.get("duration_ms", 0)),
+        timed_out=bool(facts.get("timed_out")),
+        judged=result.status == "succeeded" and facts.get("signal") is None and not _not_found(facts),
+        truncated=truncated,
+        op_id=op_id,
+        reason=reason,
+        stdout_ref=refs[0] if refs else None,
+        stderr_ref=refs[1] if len(refs) > 1 else None,
+        stdout_tail=stdout[-TAIL:],
+        stderr_tail=stderr[-TAIL:],
+    )
+
+
+def _keep_outputs(run: Run, grounds: Grounds, result: EngineResult) -> tuple[str, str, list[str], bool]:
+    texts = ["", ""]
+    refs: list[str] = []
+    number = next(grounds.outputs)
+    for place, (name, output) in enumerate(zip(("stdout", "stderr"), result.outputs, strict=False)):
+        texts[place] = output.data.decode("utf-8", errors="replace")
+        path = run.paths.step(grounds.step_id, f"{name}-{number}.txt")
+        if output.data:
+            run.store(path, output.data, "tool_output")
+        refs.append(path)
+    return texts[0], texts[1], refs, any(output.truncated for output in result.outputs)
+
+
+def _not_found(facts: Mapping[str, object]) -> bool:
+    """127 is the shell's word for a command that is not there, 126 for one that cannot be run."""
+    return facts.get("exit_code") in (126, 127)
+
+
+def _verdict(spec: VerificationSpec, result: EngineResult, output: str) -> str | None:
+    """None if the command gave what it must, else why not."""
+    facts = result.facts
+    if result.status == "denied":
+        return f"denied: {'; '.join(error.message for error in result.errors)}"
+    if facts.get("timed_out"):
+        return "ran out of time"
+    if result.status == "failed" or facts.get("signal") is not None or _not_found(facts):
+        said = "; ".join(error.message for error in result.errors)
+        return said or f"could not be judged (exit {facts.get('exit_code')}, signal {facts.get('signal')})"
+    if spec.expect is Expect.EXIT_0:
+        return None if facts.get("exit_code") == 0 else f"exit {facts.get('exit_code')}"
+    if spec.expect is Expect.EXIT_NONZERO:
+        return None if facts.get("exit_code") != 0 else "exit 0 where a failure was expected"
+    found = (spec.pattern or "") in output
+    if spec.expect is Expect.CONTAINS:
+        return None if found else f"output lacks {spec.pattern!r}"
+    return f"output has {spec.pattern!r}" if found else None
+
+
+def validate(
+    run: Run,
+    equipment: Equipment,
+    grounds: Grounds,
+    signal: CompletionSignal,
+    now: Files,
+    sample: int,
+) -> ValidationResult:
+    """The verdict on a claim. Every condition that fails gives its own reason."""
+    mt, base = grounds.mt, grounds.base
+    reasons = [
+        *check_evidence(signal, mt.done, mt.files.writable, base, now),
+        *check_added_lines(base, now),
+        *check_changed(base, now, grounds.already_satisfied),
+        *_strangers(equipment, mt, "before the verify commands"),
+    ]
+    specs: tuple[SpecResult, ...] = ()
+    if any(base.get(path) != data for path, data in now.items()) or grounds.already_satisfied:
+        specs = run_commands(run, equipment, grounds, sample, mt.verify)
+        reasons += _strangers(equipment, mt, "by a verify command")
+    reasons += [f"`{s.command}`: {s.reason}" for s in specs if s.blocking and not s.passed]
+    output = "\n".join(s.stdout_tail + s.stderr_tail for s in specs)
+    tests_now = count_tests(output)
+    reasons += check_test_files(base, now, grounds.tests_before, tests_now)
+    passed = not reasons
+    return ValidationResult(
+        passed=passed,
+        sample=sample,
+        reasons=tuple(reasons),
+        spec_results=specs,
+        failure_category=None
+        if passed
+        else failure_category(output, timed_out=any(s.timed_out for s in specs), flaky=any(s.flaky for s in specs)),
+        error_category=_error_category(specs),
+        tests_seen=tests_now,
+        flaky=any(s.flaky for s in specs),
+    )
+
+
+def _strangers(equipment: Equipment, mt: MicroTaskDefinition, when: str) -> list[str]:
+    """Files that are not the MT's to write and changed all the same: set back, and named."""
+    strange = [path for path in equipment.workspace.changed_paths() if path not in mt.files.writable]
+    if not strange:
+        return []
+    tracked = equipment.workspace.restore(strange)
+    return [f"{path} is not this task's to change, and was changed {when}" for path in tracked]
+
+
+def _error_category(specs: tuple[SpecResult, ...]) -> str | None:
+    blocking = [s for s in specs if s.blocking and not s.passed]
+    if any((s.reason or "").startswith("denied") for s in blocking):
+        return "capability_violation"
+    if any(s.timed_out or not s.judged for s in blocking):
+        return "validation_error"
+    return None
+
+
+def summary_of(result: ValidationResult) -> str:
+    """A few words for a commit's subject, e.g. `2 of 5 tests fail`."""
+    if result.passed:
+        return "passed"
+    for spec in result.spec_results:
+        if not spec.passed and (line := summary_line(spec.stdout_tail + spec.stderr_tail)):
+            return line
+    return result.reasons[0] if result.reasons else "failed"
