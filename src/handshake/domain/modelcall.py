@@ -64,10 +64,11 @@ class TokenUsage(Record):
 
 
 class Sample(Record):
-    """One of the replies to one prompt."""
+    """One of the replies to one prompt. `cut_reason` says why we ended it when `finish_reason` is `cut`."""
 
     text: str
     finish_reason: Literal["stop", "length", "cut", "error"] = "stop"
+    cut_reason: Literal["time", "stall", "repeats", "size"] | None = None
 
 
 class ModelReply(Record):

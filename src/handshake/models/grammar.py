@@ -1,0 +1,67 @@
+"""The frame of a reply as a GBNF grammar: code first, then the claim; the lines stay free. Contract: `models.md`."""
+
+from __future__ import annotations
+
+import json
+
+from handshake.domain.microtask import MicroTaskDefinition
+
+_FENCE_NAMES = {
+    "python",
+    "javascript",
+    "typescript",
+    "go",
+    "rust",
+    "java",
+    "c",
+    "cpp",
+    "json",
+    "yaml",
+    "toml",
+    "markdown",
+}
+
+
+def completion_grammar(mt: MicroTaskDefinition, language: str) -> str:
+    """A grammar that admits: fenced new content, then `<mt_complete>` with the MT's criteria, or `<blocked>`.
+
+    A micro-task with one writable file has one bare fence; with several each fence follows a `FILE: path`
+    line. Criteria and paths are given, line numbers and code are free. `language` names the fence, e.g.
+    `python`; an unknown one leaves it bare.
+    """
+    writable = mt.files.writable
+    fence_name = language if language in _FENCE_NAMES else ""
+    several = len(writable) > 1
+    paths = " | ".join(_literal(path) for path in writable) or _literal("none")
+    file_rule = 'file ::= "FILE: " path "\\n" block "\\n"' if several else 'file ::= block "\\n"'
+    evidence = [
+        f"{_literal(f'- {_quoted(criterion.description)} -> ')} path {_literal(':')} lines {_literal(chr(10))}"
+        for criterion in mt.done
+    ]
+    rules = [
+        f"root ::= {'file' if not several else f'file{{1,{len(writable)}}}'} ( complete | blocked )",
+        file_rule,
+        f"path ::= {paths}",
+        f'block ::= {_literal(f"```{fence_name}{chr(10)}")} line+ "```\\n"',
+        # a line of code is anything that does not begin with three backticks
+        'line ::= ( start rest | "`" ( after rest )? | "``" ( after rest )? )? "\\n"',
+        "start ::= [^`\\n]",
+        "after ::= [^`\\n]",
+        "rest ::= [^\\n]*",
+        f"complete ::= {_literal(f'<mt_complete>{chr(10)}MT_ID: {mt.mt_id}{chr(10)}EVIDENCE:{chr(10)}')} "
+        f'{" ".join(evidence)} "</mt_complete>"',
+        'blocked ::= "<blocked>\\nREASON: " said "\\nNEED: " said "\\n</blocked>"',
+        "said ::= [^<>\\n]+",
+        'lines ::= number "-" number',
+        "number ::= [1-9] [0-9]? [0-9]? [0-9]?",
+    ]
+    return "\n".join(rules) + "\n"
+
+
+def _quoted(criterion: str) -> str:
+    return f'"{" ".join(criterion.split())}"'
+
+
+def _literal(text: str) -> str:
+    """The text as a GBNF string. JSON's escapes are GBNF's for what can stand here."""
+    return json.dumps(text, ensure_ascii=False)

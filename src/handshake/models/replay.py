@@ -1,0 +1,52 @@
+"""Replies of an earlier run, by content key: a run again without a model. Contract: `models.md`, Providers."""
+
+from __future__ import annotations
+
+from handshake.domain.errors import ModelFailed
+from handshake.domain.modelcall import ModelReply, ModelRequest
+from handshake.domain.settings import ModelConfig
+from handshake.models.endpoint import DEFAULT_WINDOW
+from handshake.models.provider import ModelFacts, OnText, estimate_tokens
+from handshake.models.replies import ReplyStore
+
+
+class ReplayProvider:
+    """Gives back what `store` holds; asks nobody."""
+
+    def __init__(self, model_id: str, config: ModelConfig, store: ReplyStore) -> None:
+        self._store = store
+        self.facts = ModelFacts(
+            model_id=model_id,
+            served_as=config.model or model_id,
+            context_window=config.context_window or DEFAULT_WINDOW,
+            tier="local",
+            profile=config.profile,
+            supports_grammar=True,
+            supports_n=True,
+            exact_tokens=False,
+        )
+
+    def count_tokens(self, text: str) -> int:
+        """The estimate."""
+        return estimate_tokens(text)
+
+    def complete(self, request: ModelRequest, on_text: OnText | None = None) -> ModelReply:
+        """The recorded reply.
+
+        Raises:
+            ModelFailed: none is recorded for this request.
+        """
+        reply = self._store.get(request.content_key)
+        if reply is None:
+            raise ModelFailed(
+                f"no reply is recorded for this call of {request.model_id} (key {request.content_key[:12]})",
+                category="model_error",
+                transient=False,
+                next_step="the prompt differs from the recorded run; run it with a real model",
+            )
+        if on_text is not None:
+            on_text(reply.samples[0].text)
+        return reply
+
+    def close(self) -> None:
+        """Nothing is held."""
