@@ -10,7 +10,7 @@ _SLASHED = (
     ".scss .less .css .proto .groovy .gradle .zig .v .sv .m .mm .php"
 )
 _LINE_COMMENTS = {
-    "#": ".py .pyi .sh .bash .zsh .rb .pl .r .yaml .yml .toml .ini .cfg .conf .mk .cmake .dockerfile .tf .nix .jl .ex",
+    "#": ".py .pyi .sh .bash .zsh .rb .pl .r .yaml .yml .toml .ini .cfg .conf .mk .cmake .dockerfile .tf .nix .jl",
     "//": _SLASHED,
     "--": ".sql .lua .hs .elm .ada .adb .ads .vhd .vhdl",
 }
