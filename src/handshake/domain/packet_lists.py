@@ -1,0 +1,167 @@
+"""Labelled values and lists of a packet, however they are written: bold, bulleted, as a heading, wrapped.
+
+Contract: `packets-and-gates.md`, The packet ("Real packets vary").
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from handshake.domain.packet_lines import LineKind, PacketLines, heading_of_line
+
+_BULLET = re.compile(r"^([ \t]*)(?:[-*+]|\d{1,9}[.)])(?:[ \t]+(.*)|$)")
+_BOX = re.compile(r"^\[[ xX]\][ \t]+")
+_LABEL = re.compile(
+    r"^\*{0,2}[A-Z][A-Z0-9]*(?:[ _-][A-Z0-9]+)*\*{0,2}[ \t]*:|^\*\*[A-Za-z][\w -]{1,40}(?:\*\*[ \t]*:|:\*\*)"
+)
+_KEY = re.compile(
+    r"^[ \t]*(?:[-*+][ \t]+)?(\*{0,2})`?([A-Za-z][A-Za-z0-9 _/-]{0,40}?)`?[ \t]*(\*{0,2})[ \t]*:"
+    r"[ \t]*(\*{0,2})[ \t]*(.*)$"
+)
+_DEEPEST = 12
+
+
+@dataclass
+class Item:
+    """One list item: its 0-based line, the parts of its text, and the items below it.
+
+    `indent` is -1 for a line of plain text that stands where items should.
+    """
+
+    line: int
+    indent: int
+    parts: list[str]
+    children: list[Item] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """The item's own text, joined over its lines."""
+        return " ".join(part for part in self.parts if part)
+
+    def full_text(self) -> str:
+        """The text with that of its children, on one line."""
+        return " ".join([self.text, *(f"- {child.full_text()}" for child in self.children)]).strip()
+
+
+@dataclass
+class LabelledList:
+    """A list with its label's 0-based line. `fenced` are lines of fences that stand where items should."""
+
+    line: int
+    items: list[Item]
+    inline: str = ""
+    fenced: list[Item] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class KeyValue:
+    """`KEY: value` as it stands. `bold` says whether the key is in bold."""
+
+    key: str
+    value: str
+    line: int
+    bold: bool
+
+
+def key_of_line(text: str, line: int) -> KeyValue | None:
+    """The key and value of a line such as `- **Status:** Done`, `**Status**: Done` or `Status: Done`."""
+    found = _KEY.match(text) if ":" in text[:80] else None
+    if not found:
+        return None
+    bold = bool(found.group(1)) and bool(found.group(3) or found.group(4) or found.group(5).endswith("**"))
+    value = found.group(5).strip()
+    if found.group(1) and not (found.group(3) or found.group(4)):
+        value = value.removesuffix("**").strip()
+    key = re.sub(r"[ /-]+", "_", found.group(2).strip()).upper()
+    return KeyValue(key, value, line, bold)
+
+
+def find_list(lines: PacketLines, where: Iterable[range], name: str) -> LabelledList | None:
+    """The list below the label or heading that matches the pattern `name`, in the first range that has one."""
+    for section in where:
+        for number in section:
+            text = lines.live[number]
+            found = _label_pattern(name).match(text) if text else None
+            if found:
+                is_bullet = bool(_BULLET.match(text))
+                items, fenced = items_below(
+                    lines, range(number + 1, section.stop), _indent(text) if is_bullet else -1
+                )
+                return LabelledList(number, items, found.group("rest").strip().strip("*").strip(), fenced)
+    return None
+
+
+@lru_cache(maxsize=64)
+def _label_pattern(name: str) -> re.Pattern[str]:
+    return re.compile(
+        rf"^[ \t]*(?:(?:[-*+]|\d{{1,3}}[.)])[ \t]+|#{{1,6}}[ \t]+)?\*{{0,2}}`?(?:{name})`?"
+        rf"(?:[ \t]*\([^)]*\))?(?:\*{{0,2}}[ \t]*:\*{{0,2}}|\*\*|$)(?P<rest>.*)$",
+        re.IGNORECASE,
+    )
+
+
+def items_below(lines: PacketLines, where: range, label_indent: int = -1) -> tuple[list[Item], list[Item]]:
+    """The items in those lines, nested by indentation, and the non-blank lines of fences among them.
+
+    The list ends at a heading, at the next label, at text that stands alone after a blank line, and, under
+    a bulleted label, at the next bullet on the label's level.
+    """
+    flat: list[Item] = []
+    plain: list[Item] = []
+    fenced: list[Item] = []
+    after_blank = False
+    for number in where:
+        text, kind = lines.live[number], lines.kinds[number]
+        if kind is not LineKind.TEXT:
+            if kind is LineKind.FENCED and lines.texts[number].strip():
+                fenced.append(Item(number, 0, [lines.texts[number].strip()]))
+            continue
+        if not text.strip():
+            after_blank = True
+            continue
+        if heading_of_line(text):
+            break
+        bullet = _BULLET.match(text)
+        indent = _indent(text)
+        if bullet:
+            content = (bullet.group(2) or "").strip()
+            if indent <= label_indent or _ends_list(content, indent, flat):
+                break
+            flat.append(Item(number, indent, [_BOX.sub("", content)]))
+        elif _LABEL.match(text.strip()) and (not flat or indent <= flat[0].indent):
+            break
+        elif flat and (not after_blank or indent > flat[-1].indent):
+            flat[-1].parts.append(text.strip())
+        elif flat:
+            break
+        elif label_indent < 0 or indent > label_indent:
+            plain.append(Item(number, -1, [text.strip()]))
+        after_blank = False
+    return (_nested(flat) if flat else plain), fenced
+
+
+def _ends_list(content: str, indent: int, flat: list[Item]) -> bool:
+    """Whether a bullet is the next label: `OUT_OF_SCOPE:` on the level of the items before it."""
+    return bool(_LABEL.match(content)) and (not flat or indent <= flat[0].indent) and bool(flat)
+
+
+def _nested(flat: list[Item]) -> list[Item]:
+    top: list[Item] = []
+    stack: list[Item] = []
+    for item in flat:
+        while stack and (stack[-1].indent >= item.indent or len(stack) >= _DEEPEST):
+            stack.pop()
+        if stack:
+            stack[-1].children.append(item)
+        else:
+            top.append(item)
+        stack.append(item)
+    return top
+
+
+def _indent(text: str) -> int:
+    expanded = text.expandtabs(4)
+    return len(expanded) - len(expanded.lstrip(" "))

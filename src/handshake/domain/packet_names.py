@@ -1,0 +1,42 @@
+"""File names as ASCII text, the way git quotes them, so that a packet in ASCII can name every file."""
+
+from __future__ import annotations
+
+import re
+
+_ESCAPES = {"a": 7, "b": 8, "t": 9, "n": 10, "v": 11, "f": 12, "r": 13, '"': 34, "\\": 92}
+_NAMES = {code: sign for sign, code in _ESCAPES.items()}
+_PLAIN = re.compile(r"^[A-Za-z0-9_.+@=,()\[\]/ -]+$")
+_PART = re.compile(r"\\([0-7]{3}|.)", re.DOTALL)
+
+
+def quoted_name(path: str) -> str:
+    """The name as it is where it is plain, else in double quotes with C escapes and octal bytes."""
+    if _PLAIN.match(path) and path == path.strip():
+        return path
+    return always_quoted(path)
+
+
+def always_quoted(path: str) -> str:
+    """The name in double quotes, every byte that is not printable ASCII escaped."""
+    out = ""
+    for byte in path.encode("utf-8", "surrogateescape"):
+        if byte in _NAMES:
+            out += "\\" + _NAMES[byte]
+        else:
+            out += chr(byte) if 32 <= byte < 127 and byte != ord("`") else f"\\{byte:03o}"
+    return f'"{out}"'
+
+
+def unquoted_name(text: str) -> str:
+    """The name that `quoted_name` wrote; any other text is returned as it is."""
+    if len(text) < 2 or not (text.startswith('"') and text.endswith('"')):
+        return text
+    data = _PART.sub(lambda found: chr(_code(found.group(1))), text[1:-1])
+    return b"".join(
+        bytes([ord(sign)]) if ord(sign) < 256 else sign.encode("utf-8", "surrogateescape") for sign in data
+    ).decode("utf-8", "surrogateescape")
+
+
+def _code(escape: str) -> int:
+    return _ESCAPES[escape] if escape in _ESCAPES else (int(escape, 8) & 0xFF if escape.isdigit() else ord(escape))

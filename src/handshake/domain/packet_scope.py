@@ -1,0 +1,149 @@
+"""Scope: one item of a scope list as paths, and whether a path lies in a scope.
+
+Contract: `packets-and-gates.md`, The packet ("Real packets vary").
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+
+from handshake.domain.packet_lines import code_spans
+from handshake.domain.packet_names import unquoted_name
+
+_EXTENSION = re.compile(r"(?:^|/)[^/]*\.[A-Za-z0-9_]{1,12}$")
+_NOTHING = re.compile(r"^[\W_]*(?:none|n/?a|nil|tbd|todo|tba|-)?[\W_]*$", re.IGNORECASE)
+_LEADING_TAG = re.compile(r"^(?:\[[A-Za-z ]+\]|\((?:new|modify|create|edit|delete|update)[a-z]*\))\s+", re.IGNORECASE)
+_COMMENT = re.compile(r"\s+(?:#|//|--|-|:|->|<-|\u2013|\u2014)(?:\s|$)")
+_PLACEHOLDER = re.compile(r"^(?:<[^<>]*>|\{[a-z][a-z0-9_]*\}|path/to/\S+)$")
+
+
+class UnreadablePath(ValueError):
+    """A scope item that is no path; the text says why."""
+
+
+def is_nothing(text: str) -> bool:
+    """Whether an item says that there is none: empty, `NONE`, `(none)`, `N/A`, `TBD`."""
+    return bool(_NOTHING.match(text))
+
+
+def is_placeholder(text: str) -> bool:
+    """Whether the text is what a template left to be filled."""
+    return bool(_PLACEHOLDER.match(text.strip().strip("`").strip()))
+
+
+def paths_of_item(item: str) -> tuple[str, ...]:
+    """The paths that one scope item names, normalized to repo-relative POSIX form; a folder keeps its `/`.
+
+    Raises:
+        UnreadablePath: the item holds no path, or one that leaves the repository.
+    """
+    text = _LEADING_TAG.sub("", item.strip()).strip()
+    text = text.replace("**`", "`").replace("`**", "`")
+    spans = code_spans(text)
+    if spans:
+        return _quoted_paths(text, spans)
+    if text.startswith("**") and text.endswith("**") and "/" not in text[2:3]:
+        text = text[2:-2].strip() or text
+    return (normal_path(_unquoted_path(text)),)
+
+
+def _quoted_paths(text: str, spans: list[tuple[int, int, int, int]]) -> tuple[str, ...]:
+    quoted = [text[start:end].strip() for _, start, end, _ in spans]
+    if spans[0][0] == 0:
+        count = 1
+        while count < len(spans) and re.fullmatch(
+            r"\s*(?:,|;|and|&|\+|,\s*and)\s*", text[spans[count - 1][3] : spans[count][0]]
+        ):
+            count += 1
+        return tuple(normal_path(path) for path in quoted[:count])
+    looking = [path for path in quoted if looks_like_path(path)]
+    if len(looking) != 1:
+        raise UnreadablePath(f"`{text}` names no single path at its start")
+    return (normal_path(looking[0]),)
+
+
+def _unquoted_path(text: str) -> str:
+    comment = _COMMENT.search(text)
+    if comment:
+        text = text[: comment.start()]
+    text = text.rstrip(" \t,;")
+    if " " not in text and "\t" not in text:
+        return text
+    note = re.search(r"\s+[(\[]", text)
+    if note and text[-1] in ")]":
+        return _unquoted_path(text[: note.start()])
+    first, _, rest = text.replace("\t", " ").partition(" ")
+    if looks_like_path(first) and (_EXTENSION.search(first.replace("\\", "/")) or first[-1] in "/\\*"):
+        return first
+    if _EXTENSION.search(rest) and ("/" in first or len(text.split()) <= 4):
+        return text
+    raise UnreadablePath(f"`{text}` cannot be read as a path")
+
+
+def looks_like_path(text: str) -> bool:
+    """Whether a word has the form of a path: a separator, a file extension, or a glob."""
+    flat = text.replace("\\", "/").strip()
+    if not flat or " " in flat or "://" in flat or flat.lower() in ("n/a", "i/o", "and/or"):
+        return False
+    return bool(_EXTENSION.search(flat)) or "/" in flat.strip("/") or flat.endswith("/") or "*" in flat
+
+
+def normal_path(path: str) -> str:
+    """The path relative to the repository, with `/`.
+
+    Raises:
+        UnreadablePath: it is empty, absolute, a placeholder, or climbs out of the repository.
+    """
+    text = path.strip().strip("`").strip()
+    if is_placeholder(text):
+        raise UnreadablePath(f"`{text}` is a placeholder")
+    flat = unquoted_name(text) if text.startswith('"') else text.replace("\\", "/")
+    if flat.startswith("/") or re.match(r"^[A-Za-z]:", flat) or flat.startswith("~"):
+        raise UnreadablePath(f"`{text}` is not relative to the repository")
+    folder = flat.endswith("/")
+    parts = [part for part in flat.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise UnreadablePath(f"`{text}` leaves the repository")
+    if not parts or "\0" in flat:
+        raise UnreadablePath(f"`{text}` names no file or folder")
+    if parts[0].casefold() == ".git":
+        raise UnreadablePath(f"`{text}` lies in git's own folder")
+    return "/".join(parts) + ("/" if folder else "")
+
+
+def in_scope(path: str, entries: Iterable[str]) -> bool:
+    """Whether a repo-relative POSIX path lies in a scope: the file itself, below a folder, or matched by a glob."""
+    return any(_entry_covers(entry, path) for entry in entries)
+
+
+def _entry_covers(entry: str, path: str) -> bool:
+    bare = entry.rstrip("/")
+    if path in (entry, bare) or path.startswith(bare + "/"):
+        return True
+    return has_glob(entry) and bool(_glob(entry).fullmatch(path))
+
+
+def has_glob(entry: str) -> bool:
+    """Whether the entry is a pattern. Brackets are not: `[id].tsx` is a real file name."""
+    return "*" in entry or "?" in entry
+
+
+@lru_cache(maxsize=1024)
+def _glob(pattern: str) -> re.Pattern[str]:
+    """`*` and `?` stay within a folder, `**` crosses them; a pattern that ends in `/` covers what is below."""
+    out, position = "", 0
+    text = pattern + "**" if pattern.endswith("/") else pattern
+    while position < len(text):
+        if text.startswith("**/", position):
+            out, position = out + "(?:[^/]+/)*", position + 3
+        elif text.startswith("**", position):
+            out, position = out + ".*", position + 2
+        elif text[position] == "*":
+            out, position = out + "[^/]*", position + 1
+        elif text[position] == "?":
+            out, position = out + "[^/]", position + 1
+        else:
+            out, position = out + re.escape(text[position]), position + 1
+    return re.compile(out, re.DOTALL)
