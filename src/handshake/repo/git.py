@@ -1,0 +1,395 @@
+"""The one door to git: every call names its folder, runs nothing planted there, and says what failed.
+
+Two ways lead through it. GitPython runs commands; where it cannot (bytes on standard input, or `GIT_*`
+variables inherited from a git hook, which it always passes on) the program is started directly. Contract:
+`state.md`; the decision "our git calls run with hooks, fsmonitor and submodule recursion off" of the design.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from handshake.domain.errors import EnvironmentProblem, HandshakeError, ResourceExhausted, UsageError
+from handshake.repo.atomic import says_disk_full
+from handshake.repo.tree import TreeView, open_pygit2
+
+if TYPE_CHECKING:
+    import pygit2
+
+__all__ = ["Git", "GitFailed", "GitResult", "Repository", "TreeView", "find_repository", "git_version"]
+
+OLDEST_GIT = (2, 30)
+
+# A worktree may hold planted files and its configuration planted commands: none of them runs.
+_ALWAYS = (
+    "core.fsmonitor=false",
+    f"core.hooksPath={os.devnull}",
+    "diff.ignoreSubmodules=all",
+    "submodule.recurse=false",
+    "commit.gpgsign=false",
+    "tag.gpgsign=false",
+    "log.showSignature=false",
+    "gc.auto=0",
+    "maintenance.auto=false",
+    "core.editor=false",
+    "core.pager=cat",
+    "core.quotePath=false",
+    "color.ui=false",
+)
+_KEPT_VARIABLES = re.compile(
+    r"GIT_(EXEC_PATH|CONFIG_NOSYSTEM|CONFIG_GLOBAL|CONFIG_SYSTEM|CEILING_DIRECTORIES|DISCOVERY_ACROSS_FILESYSTEM"
+    r"|SSH|SSH_COMMAND|ASKPASS|SSL_\w+|PYTHON_\w+|TERMINAL_PROMPT|OPTIONAL_LOCKS)$"
+)
+_OURS = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", "LANGUAGE": "C"}
+
+
+class GitFailed(HandshakeError):
+    """A git command ended with an error. `result` holds its exit code and output."""
+
+    code = "HSK-500-GIT"
+
+    def __init__(self, what: str, *, result: GitResult, next_step: str = "") -> None:
+        super().__init__(what, next_step=next_step)
+        self.result = result
+
+
+@dataclass(frozen=True)
+class GitResult:
+    """What a git command gave: exit code, bytes, and words."""
+
+    code: int
+    stdout: bytes
+    stderr: str
+
+    @property
+    def reason(self) -> str:
+        """The first line of its words that says something."""
+        lines = [line.strip() for line in self.stderr.splitlines() if line.strip()]
+        fatal = next((line for line in lines if line.startswith(("fatal:", "error:"))), None)
+        return fatal or (lines[0] if lines else f"exit code {self.code}")
+
+
+class Git:
+    """Runs git in one folder.
+
+    Args:
+        directory: verified before each call; git is told it by `-C`.
+        settings: further `key=value` settings of each call.
+        guard: called before each call; raises where the folder is not what it was.
+    """
+
+    def __init__(
+        self, directory: Path, *, settings: Sequence[str] = (), guard: Callable[[], None] | None = None
+    ) -> None:
+        self.directory = directory
+        self._settings = (*_ALWAYS, *settings)
+        self._guard = guard
+
+    def run(
+        self,
+        *args: str,
+        input: bytes | None = None,  # noqa: A002 - the name every process library has for it
+        check: bool = True,
+        env: Mapping[str, str] | None = None,
+    ) -> GitResult:
+        """Run one command.
+
+        Args:
+            input: bytes for standard input; without them it is empty.
+            check: whether an exit code other than 0 is an error.
+            env: further variables, e.g. `GIT_INDEX_FILE`.
+
+        Raises:
+            GitFailed: exit code other than 0, if `check`.
+            ResourceExhausted: git says that the disk is full.
+            EnvironmentProblem: git or the folder is missing.
+        """
+        if not self.directory.is_dir():
+            raise EnvironmentProblem(f"the folder {self.directory} is gone", next_step="handshake doctor")
+        if self._guard is not None:
+            self._guard()
+        command = ["git", "-C", str(self.directory), "--no-pager"]
+        for setting in self._settings:
+            command += ["-c", setting]
+        command += args
+        try:
+            if input is None and not _dropped_variables():
+                result = _run_by_gitpython(command, env or {})
+            else:
+                result = _run_directly(command, input, env or {})
+        except FileNotFoundError:
+            raise _git_missing() from None
+        if result.code != 0 and says_disk_full(result.stderr):
+            raise ResourceExhausted(
+                f"git {args[0]} in {self.directory}: the disk is full", next_step="free disk space, then run again"
+            )
+        if check and result.code != 0:
+            raise GitFailed(f"git {_shown(args)} in {self.directory} failed: {result.reason}", result=result)
+        return result
+
+    def text(self, *args: str, env: Mapping[str, str] | None = None) -> str:
+        """The output of a command as text, without white space around it. Raises as `run`."""
+        return self.run(*args, env=env).stdout.decode("utf-8", "surrogateescape").strip()
+
+    def names(self, *args: str, env: Mapping[str, str] | None = None) -> tuple[str, ...]:
+        """The file names a command with `-z` gives. Raises as `run`."""
+        raw = self.run(*args, env=env).stdout
+        return tuple(os.fsdecode(name) for name in raw.split(b"\0") if name)
+
+
+def _shown(args: Sequence[str]) -> str:
+    text = " ".join(args)
+    return text if len(text) <= 120 else text[:117] + "..."
+
+
+def _git_missing() -> EnvironmentProblem:
+    return EnvironmentProblem("git was not found", next_step="install git 2.30 or later and put it on PATH")
+
+
+def _dropped_variables() -> list[str]:
+    return [name for name in os.environ if name.startswith("GIT_") and not _KEPT_VARIABLES.match(name)]
+
+
+def _run_directly(command: list[str], data: bytes | None, env: Mapping[str, str]) -> GitResult:
+    dropped = set(_dropped_variables())
+    clean = {name: value for name, value in os.environ.items() if name not in dropped}
+    done = subprocess.run(  # noqa: S603 - the program is git, the arguments are ours
+        command,
+        input=data,
+        stdin=subprocess.DEVNULL if data is None else None,
+        capture_output=True,
+        check=False,
+        env={**clean, **_OURS, **env},
+    )
+    return GitResult(done.returncode, done.stdout, done.stderr.decode("utf-8", "replace"))
+
+
+def _run_by_gitpython(command: list[str], env: Mapping[str, str]) -> GitResult:
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # else its import fails where git is missing
+    from git.cmd import Git as GitPython
+    from git.exc import GitCommandNotFound
+
+    try:
+        code, out, err = GitPython().execute(
+            command,
+            with_extended_output=True,
+            with_exceptions=False,
+            stdout_as_string=False,
+            strip_newline_in_stdout=False,
+            env={**_OURS, **env},
+        )
+    except GitCommandNotFound:
+        raise _git_missing() from None
+    return GitResult(code, bytes(out) if isinstance(out, bytes) else str(out).encode(), str(err))
+
+
+@cache
+def git_version() -> tuple[int, int, int]:
+    """The version of git.
+
+    Raises:
+        EnvironmentProblem: git is missing, or does not say its version.
+    """
+    if shutil.which("git") is None:
+        raise _git_missing()
+    out = _run_directly(["git", "--version"], None, {}).stdout.decode("utf-8", "replace")
+    found = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", out)
+    if found is None:
+        raise EnvironmentProblem(f"git --version says {out.strip()!r}", next_step="install git 2.30 or later")
+    return int(found[1]), int(found[2]), int(found[3] or 0)
+
+
+def durable_settings() -> tuple[str, ...]:
+    """Settings that make git sync objects and refs to the disk. It does not sync a ref's folder: we do."""
+    if git_version() >= (2, 36, 0):
+        return ("core.fsync=objects,derived-metadata,reference", "core.fsyncMethod=fsync")
+    return ("core.fsyncObjectFiles=true",)
+
+
+class Repository:
+    """A repository as the user has it checked out. Read-only but for `state_dir`.
+
+    Args:
+        root: top of the user's checkout.
+        git_dir: this checkout's own git folder.
+        common_dir: the git folder that all worktrees share.
+        object_format: `sha1` or `sha256`.
+    """
+
+    def __init__(self, root: Path, git_dir: Path, common_dir: Path, object_format: str) -> None:
+        self.root = root
+        self.git_dir = git_dir
+        self.common_dir = common_dir
+        self.object_format = object_format
+        self.git = Git(root)
+
+    @property
+    def main_root(self) -> Path:
+        """The folder beside which worktrees are made: the main checkout's, also when seen from a linked one."""
+        return self.common_dir.parent if self.common_dir.name == ".git" else self.root
+
+    @property
+    def name(self) -> str:
+        """The repository's folder name."""
+        return self.main_root.name
+
+    @property
+    def state_dir(self) -> Path:
+        """`<git folder>/handshake`, made on demand: what is local to this clone and never pushed."""
+        path = self.common_dir / "handshake"
+        path.mkdir(exist_ok=True)
+        return path
+
+    @cached_property
+    def pygit2(self) -> pygit2.Repository | None:
+        """The repository opened by libgit2, or None where it cannot open it (SHA-256, reftable)."""
+        return open_pygit2(self.common_dir)
+
+    @property
+    def uses_reftable(self) -> bool:
+        """Whether refs are in git's reftable format."""
+        return (self.common_dir / "reftable").is_dir()
+
+    def resolve(self, rev: str) -> str | None:
+        """The full commit id a revision names, or None."""
+        if rev.startswith("-"):
+            return None
+        result = self.git.run("rev-parse", "--verify", "--quiet", f"{rev}^{{commit}}", check=False)
+        return result.stdout.decode().strip() or None if result.code == 0 else None
+
+    def ref_target(self, ref: str) -> str | None:
+        """The commit a full ref (`refs/...`) points at, or None."""
+        handle = self.pygit2
+        if handle is None:
+            return self.resolve(ref)
+        try:
+            return str(handle.lookup_reference(ref).resolve().target)
+        except (KeyError, ValueError):
+            return None
+
+    def branch_tip(self, branch: str) -> str | None:
+        """The commit a branch points at, or None where there is no such branch."""
+        return self.ref_target(f"refs/heads/{branch}")
+
+    def head_branch(self) -> str | None:
+        """The branch that is checked out here, or None when HEAD is detached."""
+        result = self.git.run("symbolic-ref", "--quiet", "--short", "HEAD", check=False)
+        return result.stdout.decode("utf-8", "surrogateescape").strip() if result.code == 0 else None
+
+    @property
+    def has_commits(self) -> bool:
+        """Whether there is any commit."""
+        return self.resolve("HEAD") is not None or bool(self.git.text("for-each-ref", "--count=1"))
+
+    def tree(self, commit: str) -> TreeView:
+        """The files of a commit."""
+        return TreeView(self.git, self.pygit2, commit)
+
+    def checked_out_at(self, branch: str) -> list[Path]:
+        """The worktrees, the main one included, that have the branch checked out."""
+        wanted = f"refs/heads/{branch}"
+        return [path for path, ref in self.worktrees() if ref == wanted]
+
+    def worktrees(self) -> list[tuple[Path, str | None]]:
+        """Every registered worktree with the full ref its HEAD names (None: detached), the main one first."""
+        if self.uses_reftable:
+            return self._worktrees_by_git()
+        found = [(self.main_root, _head_ref(self.common_dir))]
+        for admin in sorted((self.common_dir / "worktrees").glob("*")):
+            back = admin / "gitdir"
+            if back.is_file():
+                place = (admin / back.read_text(encoding="utf-8", errors="surrogateescape").strip()).parent
+                found.append((place, _head_ref(admin)))
+        return found
+
+    def _worktrees_by_git(self) -> list[tuple[Path, str | None]]:
+        found: list[tuple[Path, str | None]] = []
+        for block in self.git.text("worktree", "list", "--porcelain").split("\n\n"):
+            fields = dict(line.partition(" ")[::2] for line in block.splitlines())
+            found.append((Path(fields["worktree"]), fields.get("branch")))
+        return found
+
+    def user_state(self) -> dict[str, str]:
+        """What must not change by our doing: HEAD, index, stash, configuration and status of the user's checkout."""
+        return {
+            "HEAD": (self.git_dir / "HEAD").read_text(encoding="utf-8", errors="replace"),
+            "head_commit": self.resolve("HEAD") or "",
+            "index": _digest(self.git_dir / "index"),
+            "stash": self.resolve("refs/stash") or "",
+            "config": _digest(self.common_dir / "config"),
+            "status": self.git.text("status", "--porcelain=v1", "-z", "--untracked-files=all"),
+        }
+
+
+def _digest(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def _head_ref(git_dir: Path) -> str | None:
+    try:
+        head = (git_dir / "HEAD").read_text(encoding="utf-8", errors="surrogateescape").strip()
+    except OSError:
+        return None
+    return head.removeprefix("ref: ") if head.startswith("ref: ") else None
+
+
+def find_repository(start: Path) -> Repository:
+    """The repository that `start`, a folder or file in a checkout, belongs to.
+
+    Raises:
+        EnvironmentProblem: git is missing or older than 2.30, or refuses the folder's owner.
+        UsageError: no repository, a bare one, or a place inside the git folder.
+    """
+    version = git_version()
+    if version[:2] < OLDEST_GIT:
+        raise EnvironmentProblem(
+            f"git {'.'.join(map(str, version))} is too old", next_step="install git 2.30 or later"
+        )
+    folder = start if start.is_dir() else start.parent
+    if not folder.is_dir():
+        raise UsageError(f"{start} does not exist", next_step="name a folder of a git repository")
+    folder = folder.resolve()
+    result = Git(folder).run(
+        "rev-parse",
+        "--is-bare-repository",
+        "--is-inside-work-tree",
+        "--show-object-format",
+        "--absolute-git-dir",
+        "--git-common-dir",
+        "--show-toplevel",
+        check=False,
+    )
+    lines = os.fsdecode(result.stdout).splitlines()
+    if result.code != 0 or len(lines) != 6:
+        raise _not_usable(folder, result, lines)
+    _, _, object_format, git_dir, common_dir, top = lines
+    return Repository(Path(top).resolve(), Path(git_dir).resolve(), (folder / common_dir).resolve(), object_format)
+
+
+def _not_usable(folder: Path, result: GitResult, lines: list[str]) -> HandshakeError:
+    said: dict[str, Any] = dict(zip(("bare", "inside"), lines, strict=False))
+    if said.get("bare") == "true":
+        return UsageError(
+            f"{folder} is a bare repository: it has no checkout", next_step=f"git clone {folder} <folder>"
+        )
+    if "dubious ownership" in result.stderr:
+        return EnvironmentProblem(
+            f"git refuses {folder}: it belongs to another user",
+            next_step=f"if you trust it: git config --global --add safe.directory {folder}",
+        )
+    if "not a git repository" in result.stderr:
+        return UsageError(f"{folder} is not in a git repository", next_step="git init, or change into one")
+    if said.get("inside") == "false":
+        return UsageError(f"{folder} is inside a git folder", next_step="change into the checkout")
+    if result.code == 0:
+        return UsageError(f"{folder} has a line break in its path", next_step="rename the folder")
+    return EnvironmentProblem(f"git cannot open {folder}: {result.reason}", next_step=f"git -C {folder} status")

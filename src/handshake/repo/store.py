@@ -1,0 +1,305 @@
+"""The durable write path: objects first, then the ref by compare-and-swap; and the tracking branch on it.
+
+Contract: `state.md`, The tracking branch and Durability.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from handshake.config.failpoints import failpoint
+from handshake.domain.errors import EnvironmentProblem, StaleOwner, StateCorruption, UsageError
+from handshake.domain.settings import Identity
+from handshake.repo.backends import Backend, CliBackend, ObjectVanished, PygitBackend, RefBusy, RefMoved
+from handshake.repo.git import Repository
+from handshake.repo.objects import BlobEntry, Change, GitObject, TreeEdit, commit_bytes, git_object
+from handshake.repo.tree import TreeView
+
+__all__ = ["BlobEntry", "Change", "ObjectStore", "TrackedCommit", "TrackingBranch", "clear_stale_ref_lock"]
+
+_LOCK_PATIENCE_S = 5.0
+_WP_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.|lock$|$))*")
+
+
+class ObjectStore:
+    """Writes commits and moves refs of one repository.
+
+    Args:
+        repo: where.
+        identity: author and committer unless a call names others.
+        backend: `auto` takes pygit2 where it opens the repository, else the git command.
+
+    Raises:
+        EnvironmentProblem: pygit2 is demanded and cannot open the repository.
+    """
+
+    def __init__(
+        self,
+        repo: Repository,
+        identity: Identity | None = None,
+        backend: Literal["auto", "pygit2", "cli"] = "auto",
+    ) -> None:
+        self._repo = repo
+        self._identity = identity or Identity()
+        handle = None if backend == "cli" else repo.pygit2
+        if backend == "pygit2" and handle is None:
+            raise EnvironmentProblem(
+                f"libgit2 cannot open {repo.common_dir} (object format {repo.object_format})",
+                next_step="let the git command write: it is chosen by itself",
+            )
+        self.backend: Backend = CliBackend(repo) if handle is None else PygitBackend(repo, handle)
+        self._written: dict[str, list[GitObject]] = {}
+
+    def write_commit(
+        self,
+        *,
+        parent: str | None,
+        base_tree: str | None,
+        changes: Mapping[str, Change],
+        message: str,
+        when: datetime,
+        author: Identity | None = None,
+        committer: Identity | None = None,
+    ) -> str:
+        """Store a commit that no ref names yet. Same arguments, same id, whichever backend writes.
+
+        Args:
+            parent: the commit before, or None for a root commit.
+            base_tree: a tree or commit id whose files are kept where `changes` does not name them.
+            changes: path to bytes (the mode of the file that was there is kept), to a BlobEntry, or to None
+                for no file.
+            message: subject, body, trailers.
+            when: author and committer time.
+
+        Returns:
+            The commit's id; its objects are on the disk.
+
+        Raises:
+            ResourceExhausted: the disk is full.
+            UsageError: a path that git cannot hold.
+        """
+        failpoint("objects.write:before")
+        edit = TreeEdit(self._repo.object_format, self.backend.read_tree)
+        tree = edit.apply(self._tree_of(base_tree), changes)
+        who = author or self._identity
+        data = commit_bytes(
+            tree=tree,
+            parents=(parent,) if parent else (),
+            author=who,
+            committer=committer or who,
+            when=when,
+            message=message,
+        )
+        commit = git_object("commit", data, self._repo.object_format)
+        objects = [*edit.objects, commit]
+        self.backend.put(objects)
+        self._written = {commit.sha: objects}  # kept until the ref names it: a gc may take them before
+        failpoint("objects.write:after")
+        return commit.sha
+
+    def _tree_of(self, base: str | None) -> str | None:
+        """The tree id of a commit or tree id."""
+        if base is None:
+            return None
+        return git_object("tree", self.backend.read_tree(base), self._repo.object_format).sha
+
+    def update_ref(self, ref: str, new: str, expected: str | None) -> None:
+        """Move a ref from `expected` (None: it must not exist) to `new`; on the disk when this returns.
+
+        Raises:
+            StaleOwner: the ref is elsewhere; nothing changed.
+            EnvironmentProblem: its lock stays held, by whom is not known.
+        """
+        failpoint("ref.update:before")
+        try:
+            self._swap(ref, new, expected)
+        except ObjectVanished:
+            self._freshen(new)
+            self._swap(ref, new, expected)
+        self._freshen(new)
+        self._written.pop(new, None)
+        failpoint("ref.update:after")
+
+    def _swap(self, ref: str, new: str, expected: str | None) -> None:
+        give_up = time.monotonic() + _LOCK_PATIENCE_S
+        pause = 0.002
+        while True:
+            try:
+                self.backend.move_ref(ref, new, expected)
+            except RefMoved:
+                raise StaleOwner(
+                    f"{ref} is not at {(expected or 'nothing')[:12]} any more: another process owns the run",
+                    next_step=f"git log {ref}",
+                ) from None
+            except RefBusy:
+                if time.monotonic() > give_up:
+                    raise EnvironmentProblem(
+                        f"{self._repo.common_dir / ref}.lock stays locked",
+                        next_step="wait for the git command that runs, or remove that file if none does",
+                    ) from None
+                time.sleep(pause)
+                pause = min(pause * 2, 0.1)
+            else:
+                return
+
+    def _freshen(self, commit: str) -> None:
+        """Write again what a garbage collection took between the objects and the ref."""
+        objects = self._written.get(commit, [])
+        gone = self.backend.missing([item.sha for item in objects]) if objects else []
+        if not gone:
+            return
+        self.backend.put(objects)
+        if self.backend.missing(gone):
+            raise StateCorruption(f"objects of commit {commit[:12]} vanish as they are written", next_step="git fsck")
+
+
+def clear_stale_ref_lock(repo: Repository, ref: str, *, patience_s: float = 1.0) -> bool:
+    """Remove a ref's lock file that a killed process left. Call only while holding the run lock.
+
+    A lock that goes away, or changes, within `patience_s` belongs to a living process and is left alone.
+
+    Returns:
+        Whether one was removed.
+    """
+    lock = repo.common_dir / f"{ref}.lock"
+    first = _stamp(lock)
+    if first is None:
+        return False
+    give_up = time.monotonic() + patience_s
+    while time.monotonic() < give_up:
+        if _stamp(lock) != first:
+            return False
+        time.sleep(0.02)
+    lock.unlink(missing_ok=True)
+    return True
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+class TrackedCommit(NamedTuple):
+    """One state transition."""
+
+    sha: str
+    when: datetime
+    subject: str
+    trailers: dict[str, str]
+
+
+class TrackingBranch:
+    """The log of one work packet's runs: a branch with its own root that is never checked out.
+
+    Args:
+        repo: where.
+        wp_id: names the branch.
+        namespace: below `refs/heads/`, unless it starts with `refs/` itself.
+        identity: author and committer.
+        objects: the store to write through; made here if not given.
+
+    Raises:
+        UsageError: the name cannot be a ref.
+    """
+
+    def __init__(
+        self,
+        repo: Repository,
+        wp_id: str,
+        namespace: str = "handshake/track",
+        identity: Identity | None = None,
+        objects: ObjectStore | None = None,
+    ) -> None:
+        if not _WP_ID.fullmatch(wp_id):
+            raise UsageError(
+                f"{wp_id!r} cannot name a branch", next_step="use letters, digits, '-', '_' and '.' in a WP_ID"
+            )
+        prefix = namespace.strip("/")
+        self.ref = f"{prefix}/{wp_id}" if prefix.startswith("refs/") else f"refs/heads/{prefix}/{wp_id}"
+        self.wp_id = wp_id
+        self.objects = objects or ObjectStore(repo, identity)
+        self._repo = repo
+        self._views: dict[str, TreeView] = {}
+
+    def tip(self) -> str | None:
+        """The last commit, or None where nothing was published yet."""
+        return self._repo.ref_target(self.ref)
+
+    def read(self, path: str, at: str | None = None) -> bytes | None:
+        """A file at a commit (default: the tip), or None."""
+        view = self._view(at)
+        return None if view is None else view.read(path)
+
+    def list(self, prefix: str = "", at: str | None = None) -> tuple[str, ...]:
+        """The paths in a folder, at any depth, sorted; all for the empty prefix."""
+        view = self._view(at)
+        return () if view is None else view.paths_under(prefix)
+
+    def _view(self, at: str | None) -> TreeView | None:
+        commit = at or self.tip()
+        if commit is None:
+            return None
+        if commit not in self._views:
+            self._views = {commit: self._repo.tree(commit)}
+        return self._views[commit]
+
+    def publish(self, changes: Mapping[str, Change], *, message: str, when: datetime, expected: str | None) -> str:
+        """Make a state transition true: store its files, then move the ref.
+
+        Args:
+            changes: as for `ObjectStore.write_commit`, laid over the files at `expected`.
+            expected: the tip as this process knows it; None for the first commit.
+
+        Returns:
+            The new tip.
+
+        Raises:
+            StaleOwner: the branch moved; nothing of this is on it.
+            ResourceExhausted: the disk is full; nothing was published.
+            UsageError: the branch is checked out somewhere.
+        """
+        self._refuse_if_checked_out()
+        commit = self.objects.write_commit(
+            parent=expected, base_tree=expected, changes=changes, message=message, when=when
+        )
+        self.objects.update_ref(self.ref, commit, expected)
+        return commit
+
+    def _refuse_if_checked_out(self) -> None:
+        for path, ref in self._repo.worktrees():
+            if ref == self.ref:
+                raise UsageError(
+                    f"{self.ref.removeprefix('refs/heads/')} is checked out at {path}",
+                    next_step=f"git -C {path} switch another branch there: this one is the run's log",
+                )
+
+    def history(self, limit: int | None = None) -> Iterator[TrackedCommit]:
+        """The transitions, newest first."""
+        tip = self.tip()
+        if tip is None:
+            return
+        args = ["log", "-z", "--format=%H%x1f%ct%x1f%s%x1f%(trailers:only,unfold)"]
+        if limit is not None:
+            args.append(f"--max-count={limit}")
+        for record in self._repo.git.names(*args, tip, "--"):
+            sha, seconds, subject, rest = record.split("\x1f", 3)
+            rows = (line.partition(": ") for line in rest.splitlines() if ": " in line)
+            yield TrackedCommit(
+                sha, datetime.fromtimestamp(int(seconds), UTC), subject, {name: value for name, _, value in rows}
+            )
+
+
+def tracked_packets(repo: Repository, namespace: str = "handshake/track") -> Sequence[str]:
+    """The WP_IDs that have a tracking branch, sorted."""
+    prefix = namespace.strip("/")
+    prefix = prefix if prefix.startswith("refs/") else f"refs/heads/{prefix}"
+    refs = repo.git.text("for-each-ref", "--format=%(refname)", f"{prefix}/").splitlines()
+    return sorted(ref.removeprefix(f"{prefix}/") for ref in refs)

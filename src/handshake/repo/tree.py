@@ -1,0 +1,143 @@
+"""The files of one commit, read from git's objects and never from a checkout. Contract: `context.md`, `state.md`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pygit2
+
+    from handshake.repo.git import Git
+
+_DIRECTORY = 0o040000
+_SUBMODULE = 0o160000
+
+
+def open_pygit2(git_dir: Path) -> pygit2.Repository | None:
+    """The repository by libgit2, writes synced; None where libgit2 cannot open it."""
+    import pygit2
+    from pygit2.enums import Option
+
+    try:
+        handle = pygit2.Repository(str(git_dir))
+    except pygit2.GitError:
+        return None
+    pygit2.option(Option.ENABLE_FSYNC_GITDIR, True)
+    return handle
+
+
+@dataclass(frozen=True)
+class _Entry:
+    mode: int
+    sha: str
+    size: int | None = None
+
+
+class TreeView:
+    """A commit's files. Paths use `/`; submodules are left out, symbolic links are blobs of mode 0o120000.
+
+    Args:
+        git: a door into the repository.
+        handle: the repository by libgit2, or None.
+        commit: a commit or tree id that exists.
+    """
+
+    def __init__(self, git: Git, handle: pygit2.Repository | None, commit: str) -> None:
+        self.commit = commit
+        self._git = git
+        self._handle = handle
+        self._entries: dict[str, _Entry] | None = None
+
+    def paths(self) -> tuple[str, ...]:
+        """All file paths, sorted."""
+        return tuple(sorted(self._all()))
+
+    def paths_under(self, folder: str) -> tuple[str, ...]:
+        """The file paths in a folder at any depth, sorted; all of them for the empty name."""
+        if not folder:
+            return self.paths()
+        prefix = folder.rstrip("/") + "/"
+        if self._entries is None and self._handle is not None:
+            item = self._lookup(folder.rstrip("/"))
+            if item is None or item.filemode != _DIRECTORY:
+                return ()
+            return tuple(sorted(prefix + path for path in self._walk(self._handle[item.id])))
+        return tuple(path for path in self.paths() if path.startswith(prefix))
+
+    def read(self, path: str) -> bytes | None:
+        """A file's bytes, or None where there is no such file."""
+        entry = self._entry(path)
+        if entry is None:
+            return None
+        if self._handle is not None:
+            blob = self._handle.get(entry.sha)
+            if blob is not None:
+                return bytes(blob.data)  # type: ignore[attr-defined]
+        return self._git.run("cat-file", "blob", entry.sha).stdout
+
+    def mode(self, path: str) -> int | None:
+        """A file's git mode: 0o100644, 0o100755 or 0o120000; None where there is no such file."""
+        entry = self._entry(path)
+        return None if entry is None else entry.mode
+
+    def size(self, path: str) -> int | None:
+        """A file's size in bytes, or None where there is no such file."""
+        entry = self._entry(path)
+        if entry is None:
+            return None
+        if entry.size is not None:
+            return entry.size
+        if self._handle is not None and (blob := self._handle.get(entry.sha)) is not None:
+            return int(blob.size)  # type: ignore[attr-defined]
+        return int(self._git.text("cat-file", "-s", entry.sha))
+
+    def _entry(self, path: str) -> _Entry | None:
+        if self._entries is not None or self._handle is None:
+            return self._all().get(path)
+        item = self._lookup(path)
+        if item is None or item.filemode in (_DIRECTORY, _SUBMODULE):
+            return None
+        return _Entry(item.filemode, str(item.id))
+
+    def _lookup(self, path: str) -> Any:
+        """The tree entry at a path, read by libgit2."""
+        if not path or path.startswith("/") or path.endswith("/"):
+            return None
+        try:
+            return self._root()[path]
+        except KeyError:
+            return None
+
+    def _root(self) -> Any:
+        assert self._handle is not None
+        import pygit2
+
+        return self._handle[self.commit].peel(pygit2.Tree)
+
+    def _all(self) -> dict[str, _Entry]:
+        if self._entries is None:
+            self._entries = self._walk(self._root()) if self._handle is not None else self._listed()
+        return self._entries
+
+    def _walk(self, tree: Any, prefix: str = "") -> dict[str, _Entry]:
+        assert self._handle is not None
+        found: dict[str, _Entry] = {}
+        for item in tree:
+            path = prefix + os.fsdecode(item.raw_name)
+            if item.filemode == _DIRECTORY:
+                found |= self._walk(self._handle[item.id], path + "/")
+            elif item.filemode != _SUBMODULE:
+                found[path] = _Entry(item.filemode, str(item.id))
+        return found
+
+    def _listed(self) -> dict[str, _Entry]:
+        found: dict[str, _Entry] = {}
+        for row in self._git.names("ls-tree", "-r", "-z", "--long", self.commit):
+            facts, _, path = row.partition("\t")
+            mode, kind, sha, size = facts.split()
+            if kind == "blob":
+                found[path] = _Entry(int(mode, 8), sha, int(size))
+        return found
