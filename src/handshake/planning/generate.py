@@ -1,0 +1,185 @@
+"""Definitions from a packet and a tree: files, criteria, cut, order, verify, budget, rules.
+
+Deterministic: same packet, tree and configuration give byte-identical definitions.
+Contract: `micro-tasks.md`, Generation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from handshake.domain.canonical import hash_of
+from handshake.domain.errors import JobRefused
+from handshake.domain.job import WorkPacketScope
+from handshake.domain.microtask import Plan, RuleFinding
+from handshake.planning.assign import Assigner, Assignment, paths_mentioned
+from handshake.planning.cut import CutLimits, WorkFile, cut_into_groups, edges_between
+from handshake.planning.define import Definer, OrderedDrafts
+from handshake.planning.drafts import Draft, SplitRules, drafts_of
+from handshake.planning.files import ScopedFiles, ScopeEntries, expand_scope
+from handshake.planning.imports import ImportGraph
+from handshake.planning.judges import Court, Judges, tested_files
+from handshake.planning.order import ancestors_of, dependencies_of, ordered
+from handshake.planning.project import Project, SourceTree
+from handshake.planning.rules import RuleFacts, check_definitions, refuse_errors
+from handshake.planning.sizes import NEW_FILE_TOKENS, tokens_for_files
+from handshake.planning.verify import VerifyWriter
+from handshake.planning.waves import waves_of
+
+MOST_MICRO_TASKS = 999
+# a folder or glob with at most so many files is owned whole; of a larger one, what a criterion names
+SMALL_SCOPE = 30
+
+
+def generate_plan(
+    *,
+    wp_id: str,
+    packet_path: str,
+    scope: WorkPacketScope,
+    tree: SourceTree,
+    smallest_window: int,
+    is_governance_command: Callable[[str], bool],
+    governance_prefixes: tuple[str, ...] = ("docs/",),
+    files_per_mt: int | None = None,
+    count_tokens: Callable[[str], int] | None = None,
+) -> Plan:
+    """The micro-tasks of a packet.
+
+    Args:
+        wp_id: the work packet.
+        packet_path: the packet's own file, which no MT may write.
+        scope: what the packet asks for.
+        tree: the base commit's tree.
+        smallest_window: tokens of the smallest context window in the chain.
+        is_governance_command: whether a TEST_PLAN command is a WP gate and no MT's to run.
+        governance_prefixes: folders (`docs/`) or files that no MT may write.
+        files_per_mt: at most so many files for each MT; None for the contract's limits.
+        count_tokens: the model's tokenizer; None for an estimate that errs high.
+
+    Raises:
+        JobRefused: nothing in scope can be changed, or a rule of severity ERROR is broken.
+    """
+    project = Project(tree, count_tokens)
+    entries = ScopeEntries(scope.in_scope_paths, (*governance_prefixes, packet_path))
+    bullets = tuple(dict.fromkeys(bullet for bullet in scope.done_means if bullet.strip()))
+    files = expand_scope(entries, project, paths_mentioned(bullets))
+    if not files.all:
+        raise JobRefused(
+            f"{wp_id}: no path of IN_SCOPE_PATHS can be changed ({_why_nothing(files)})",
+            next_step="name the files to change in IN_SCOPE_PATHS of the packet",
+        )
+    graph = ImportGraph(project)
+    assignment = Assigner(project, graph, files, one_file=files_per_mt == 1).assign(bullets)
+    work = _Work(project, graph, assignment, _owned(files, assignment), smallest_window, files_per_mt)
+    test_plan = tuple(c.strip() for c in scope.test_plan if c.strip() and not is_governance_command(c.strip()))
+    in_order = _order(work)
+    definer = Definer(project, graph, VerifyWriter(project, test_plan), wp_id, scope, bullets, smallest_window)
+    definitions = definer.define(in_order)
+    if len(definitions) > MOST_MICRO_TASKS:
+        raise JobRefused(
+            f"MT-VAL-002 packet: {len(definitions)} micro-tasks are more than MT-{MOST_MICRO_TASKS} can number",
+            next_step="split the packet into several",
+        )
+    estimated = sum(project.tokens(path) for path in files.modify) + NEW_FILE_TOKENS * len(files.create)
+    facts = RuleFacts(entries.allows, smallest_window, estimated)
+    findings = check_definitions(definitions, facts)
+    refuse_errors(findings)
+    return Plan(
+        wp_id=wp_id,
+        definitions=definitions,
+        waves=waves_of(definitions),
+        findings=(*findings, *_remarks(files, work.owned, assignment, bullets)),
+        criteria=definer.criteria(in_order, definitions),
+        test_plan=test_plan,
+        definitions_hash=hash_of(list(definitions)),
+    )
+
+
+def completes_by_verify_alone(plan: Plan, mt_id: str) -> bool:
+    """Whether an MT holds nothing a model must do: it writes nothing, or no bullet of the packet is its own.
+
+    Such an MT is satisfied without a model call if its verify passes on the tree as it stands.
+    """
+    return not plan.definition(mt_id).files.writable or not any(mt_id in mts for mts in plan.criteria.values())
+
+
+@dataclass(frozen=True)
+class _Work:
+    project: Project
+    graph: ImportGraph
+    assignment: Assignment
+    owned: tuple[str, ...]
+    window: int
+    files_per_mt: int | None
+
+
+def _owned(files: ScopedFiles, assignment: Assignment) -> tuple[str, ...]:
+    """The files that need work: named one by one, chosen by a criterion, or of a small scope."""
+    if len(files.all) <= SMALL_SCOPE:
+        return files.all
+    wanted = {target.path for targets in assignment.targets for target in targets}
+    return tuple(path for path in files.all if path in files.named or path in wanted) or files.all
+
+
+def _order(work: _Work) -> OrderedDrafts:
+    """Groups, their parts, and who waits for whom."""
+    project, graph, owned = work.project, work.graph, frozenset(work.owned)
+    imports = {path: graph.reach(path, owned) - {path} for path in work.owned}
+    tested = tested_files(project, graph, work.owned)
+    work_files = [
+        WorkFile(
+            path,
+            is_new=not project.has(path),
+            is_test=project.holds_tests(path),
+            tokens=project.tokens(path) if project.has(path) else NEW_FILE_TOKENS,
+            bullets=work.assignment.bullets_of(path),
+        )
+        for path in work.owned
+    ]
+    limit = tokens_for_files(work.window)
+    groups = cut_into_groups(
+        work_files, edges_between(work_files, imports, tested), CutLimits(limit, work.files_per_mt)
+    )
+    never: frozenset[str] = frozenset()
+    while True:
+        rules = SplitRules(limit, finely=work.files_per_mt == 1, never=never)
+        drafts = drafts_of(groups, project, work.assignment, rules)
+        waits = dependencies_of(drafts, imports, tested)
+        order = ordered(drafts, waits)
+        done = ancestors_of(waits, order)
+        court = Court(project, graph, drafts, tested, done)
+        judges = tuple(court.judges_of(index) for index in range(len(drafts)))
+        unjudged = _unjudged(drafts, judges, never) if rules.finely else frozenset()
+        if not unjudged:
+            return OrderedDrafts(drafts, waits, order, done, judges, tested)
+        never |= unjudged
+
+
+def _unjudged(drafts: Sequence[Draft], judges: Sequence[Judges], never: frozenset[str]) -> frozenset[str]:
+    """Files split finely although no test can judge one of their parts: better left in one piece."""
+    return frozenset(
+        draft.files[0]
+        for draft, found in zip(drafts, judges, strict=True)
+        if draft.parts > 1 and not found and draft.files[0] not in never
+    )
+
+
+def _why_nothing(files: ScopedFiles) -> str:
+    return "; ".join(f"{path}: {reason}" for path, reason in files.skipped[:3]) or "it matches nothing"
+
+
+def _remarks(
+    files: ScopedFiles, owned: tuple[str, ...], assignment: Assignment, bullets: tuple[str, ...]
+) -> tuple[RuleFinding, ...]:
+    """What was left out, and bullets that fit no file: recorded, so that nothing is dropped in silence."""
+    remarks = [f"{path} is left out: {reason}" for path, reason in files.skipped]
+    left = [path for path in files.all if path not in owned]
+    if left:
+        remarks.append(f"{len(left)} in-scope files need no work by any criterion, e.g. {left[0]}")
+    remarks += [
+        f"DONE_MEANS {number} fits no file; the closing micro-task holds it"
+        for number, targets in enumerate(assignment.targets, start=1)
+        if not targets
+    ]
+    return tuple(RuleFinding(rule="MT-GEN", severity="INFO", message=remark) for remark in remarks)

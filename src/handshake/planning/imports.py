@@ -1,0 +1,245 @@
+"""Which files import which: the edges that the cut and the order follow.
+
+Contract: `micro-tasks.md`, Generation 3 and 4.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Collection, Iterator
+
+from handshake.planning.languages import Import, Language, language_of
+from handshake.planning.project import Project
+
+MOST_TEST_FILES = 400
+_DEPTH = 6
+_WORDS = re.compile(r"\w+")
+
+
+class ImportGraph:
+    """Import edges of a project, found as they are asked for."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._direct: dict[str, tuple[str, ...]] = {}
+        self._manifests: dict[tuple[str, str], tuple[str, str] | None] = {}
+
+    def direct(self, path: str) -> tuple[str, ...]:
+        """The files of the tree that a file imports, sorted, itself left out."""
+        if path not in self._direct:
+            found = {target for item in self._project.outline(path).imports for target in self.resolve(path, item)}
+            found.update(self._siblings_used(path))
+            self._direct[path] = tuple(sorted(found - {path}))
+        return self._direct[path]
+
+    def reach(self, path: str, owned: Collection[str]) -> frozenset[str]:
+        """The owned files that a file imports, looking through files that nobody owns."""
+        seen, front, found = {path}, [path], set()
+        for _ in range(_DEPTH):
+            following = []
+            for target in (t for item in front for t in self.direct(item)):
+                if target in seen:
+                    continue
+                seen.add(target)
+                if target in owned:
+                    found.add(target)
+                else:
+                    following.append(target)
+            front = following
+        return frozenset(found)
+
+    def origin(self, path: str, item: Import, depth: int = _DEPTH) -> tuple[str, str | None] | None:
+        """Where an imported name really comes from: (file, name), through files that only pass it on."""
+        targets = self.resolve(path, item)
+        if not targets:
+            return None
+        target = targets[0]
+        name = item.name or self._last_as_name(path, item, target)
+        if name is None:
+            return target, None
+        return self.follow(target, name, depth)
+
+    def follow(self, path: str, name: str, depth: int = _DEPTH) -> tuple[str, str]:
+        """The file that defines what `path` calls `name`."""
+        outline = self._project.outline(path)
+        if depth and not any(definition.name == name for definition in outline.definitions):
+            for item in outline.imports:
+                if item.local == name:
+                    found = self.origin(path, item, depth - 1)
+                    if found is not None:
+                        return found[0], found[1] or name
+        return path, name
+
+    def _last_as_name(self, path: str, item: Import, target: str) -> str | None:
+        """For imports written as one path (`crate::a::b`): the last segment, if the file is not called so."""
+        language = language_of(path)
+        if language is None or not language.braces or item.child:
+            return None
+        last = item.module.split(language.separator)[-1]
+        return None if last in ("*", _stem(target)) else last
+
+    def resolve(self, path: str, item: Import) -> tuple[str, ...]:
+        """The files that one import names; none for what lies outside the tree."""
+        language = language_of(path)
+        if language is None:
+            return ()
+        if item.name is not None:
+            deeper = item.module + ("" if _ends_open(item.module, language) else language.separator) + item.name
+            found = self._resolve(path, deeper, language, drop=0, child=False)
+            if found:
+                return found
+        return self._resolve(path, item.module, language, drop=language.drop_trailing, child=item.child)
+
+    def _resolve(self, path: str, module: str, language: Language, *, drop: int, child: bool) -> tuple[str, ...]:
+        base, rest = self._base(path, module, language, child=child)
+        segments = [segment for segment in rest.split(language.separator) if segment and segment != "*"]
+        if base is None and (not segments or segments[0] in language.external or language.bare == "none"):
+            return ()
+        for cut in range(min(drop, len(segments)) + 1):
+            kept = segments[: len(segments) - cut]
+            if not kept and base is None:
+                break
+            for form in self._forms("/".join(kept), language):
+                if base is None:
+                    found = self._search(path, form, language)
+                else:
+                    found = self._at(posixpath.normpath(posixpath.join(base, form)), language)
+                if found:
+                    return found
+        return ()
+
+    def _base(self, path: str, module: str, language: Language, *, child: bool) -> tuple[str | None, str]:
+        """The folder an import starts from, and the import without the prefix that says so."""
+        if child:
+            return _module_folder(path, language), module
+        if language.root_prefix and (match := re.match(language.root_prefix, module)):
+            root = self._manifest(path, language)
+            return (root[1] if root else ""), module[match.end() :]
+        base: str | None = None
+        if language.self_prefix and (match := re.match(language.self_prefix, module)):
+            base, module = _module_folder(path, language), module[match.end() :]
+        while language.up_prefix and (match := re.match(language.up_prefix, module)):
+            start = _module_folder(path, language) if base is None else base
+            base, module = posixpath.normpath(posixpath.join(start or ".", "..")), module[match.end() :]
+        if base is None and language.manifest_file:
+            root = self._manifest(path, language)
+            if root and (module == root[0] or module.startswith(root[0] + language.separator)):
+                return root[1], module[len(root[0]) :]
+        if base is None and language.bare == "self" and module.split(language.separator)[0] not in language.external:
+            base = _module_folder(path, language)
+        return base, module
+
+    def _manifest(self, path: str, language: Language) -> tuple[str, str] | None:
+        """(the project's own name, its source folder), from the nearest manifest above the file."""
+        folder = posixpath.dirname(path)
+        key = (language.name, folder)
+        if key not in self._manifests:
+            self._manifests[key] = self._find_manifest(folder, language)
+        return self._manifests[key]
+
+    def _find_manifest(self, folder: str, language: Language) -> tuple[str, str] | None:
+        while True:
+            place = posixpath.join(folder, language.manifest_file or "")
+            text = self._project.text(place) if language.manifest_file else None
+            if text is not None:
+                match = re.search(language.manifest_pattern, text, re.MULTILINE)
+                name = match.group(1) if match else ""
+                if language.manifest_replace:
+                    name = name.replace(language.manifest_replace[0], language.manifest_replace[1])
+                return name, posixpath.join(folder, language.source_dir)
+            if not folder:
+                return None
+            folder = posixpath.dirname(folder)
+
+    def _forms(self, module: str, language: Language) -> Iterator[str]:
+        names = [module]
+        names += [module.removesuffix(ending) for ending in language.strip_extensions if module.endswith(ending)]
+        for name in names:
+            for form in language.candidates:
+                yield form.format(m=name).lstrip("/")
+
+    def _at(self, place: str, language: Language) -> tuple[str, ...]:
+        place = "" if place == "." else place
+        if language.unit == "directory":
+            return tuple(
+                path
+                for path in self._project.in_folder(place)
+                if language_of(path) is language and not language.is_test(path)
+            )
+        return (place,) if self._project.has(place) else ()
+
+    def _search(self, path: str, form: str, language: Language) -> tuple[str, ...]:
+        """An import with no base: beside the importer, in a folder above it, or under a known root."""
+        folders, folder = [], posixpath.dirname(path)
+        while folder:
+            folders.append(folder)
+            folder = posixpath.dirname(folder)
+        folders.append("")
+        for above in folders:
+            for place in (above, *(posixpath.join(above, root) for root in language.roots)):
+                found = self._at(posixpath.normpath(posixpath.join(place, form)), language)
+                if found:
+                    return found
+        return ()
+
+    def _siblings_used(self, path: str) -> Iterator[str]:
+        """For languages whose folder is one unit: the files beside it that define names it uses."""
+        language = language_of(path)
+        if language is None or not language.same_directory:
+            return
+        words = set(_WORDS.findall(self._project.text(path) or ""))
+        own = {definition.name for definition in self._project.outline(path).definitions}
+        for other in self._project.in_folder(posixpath.dirname(path)):
+            if other == path or language_of(other) is not language or language.is_test(other):
+                continue
+            if any(d.name in words and d.name not in own for d in self._project.outline(other).definitions):
+                yield other
+
+
+def _ends_open(module: str, language: Language) -> bool:
+    return module.endswith(language.separator)
+
+
+def _stem(path: str) -> str:
+    return posixpath.basename(path).split(".")[0]
+
+
+def _module_folder(path: str, language: Language) -> str:
+    """The folder that a file's relative imports start from."""
+    folder, name = posixpath.split(path)
+    if not language.owns_directory or name in language.owns_directory:
+        return folder
+    return posixpath.join(folder, posixpath.splitext(name)[0])
+
+
+def is_named_for(test: str, source: str) -> bool:
+    """Whether a test file is called after a source file, as the language's habit is."""
+    language = language_of(test)
+    if language is None:
+        return False
+    stem = posixpath.splitext(posixpath.basename(test))[0]
+    return any(stem == form.format(stem=_stem(source)) for form in language.test_stems)
+
+
+def test_files_for(project: Project, owned: Collection[str]) -> tuple[str, ...]:
+    """The test files that may concern the owned files: their text or their name holds a word of an owned path."""
+    words = {part for path in owned for part in (_stem(path), *posixpath.dirname(path).split("/")) if part}
+    stems = {_stem(path) for path in owned}
+    candidates = [path for path in project.paths if project.holds_tests(path)]
+    candidates += [path for path in owned if path not in candidates and has_inline_tests(project, path)]
+    candidates.sort(key=lambda path: (not any(stem in path for stem in stems), path))
+    found = []
+    for path in candidates[:MOST_TEST_FILES]:
+        text = project.text(path) or ""
+        if path in owned or any(is_named_for(path, source) for source in owned) or any(w in text for w in words):
+            found.append(path)
+    return tuple(sorted(found))
+
+
+def has_inline_tests(project: Project, path: str) -> bool:
+    """Whether a source file keeps tests of its own, as some languages do."""
+    language = language_of(path)
+    if language is None or language.inline_tests is None:
+        return False
+    return re.search(language.inline_tests, project.text(path) or "") is not None

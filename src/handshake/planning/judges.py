@@ -1,0 +1,178 @@
+"""Which tests can judge a draft on its own, before later drafts are done. Contract: `micro-tasks.md`, Generation 5.
+
+A test file judges a draft if everything it imports of the packet is done by then. Where it also
+touches later work, single tests of it may still judge, by the names they use.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from handshake.planning.drafts import Draft
+from handshake.planning.imports import ImportGraph, has_inline_tests, is_named_for, test_files_for
+from handshake.planning.languages import Definition, language_of
+from handshake.planning.project import Project
+
+_WORD = re.compile(r"\w+")
+_SET_UP = frozenset({"setUp", "setUpClass", "setup_method", "setup_class", "setup"})
+
+
+@dataclass(frozen=True)
+class Judges:
+    """Test files that judge as a whole, and single tests (qualified names) of others."""
+
+    whole: tuple[str, ...] = ()
+    single: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.whole or self.single)
+
+
+def tested_files(project: Project, graph: ImportGraph, owned: Sequence[str]) -> dict[str, frozenset[str]]:
+    """For each test file that concerns the packet, the owned files it tests, itself left out."""
+    known = test_files_for(project, frozenset(owned))
+    absent = [path for path in owned if not project.has(path) and project.holds_tests(path)]
+    sources = frozenset(path for path in owned if not project.holds_tests(path))
+    found: dict[str, frozenset[str]] = {}
+    for test in (*known, *absent):
+        reached = graph.reach(test, sources) - {test}
+        named = frozenset(source for source in sources if is_named_for(test, source))
+        if has_inline_tests(project, test):
+            named |= {test}
+        if reached or named or test in owned:
+            found[test] = frozenset(reached | named)
+    return dict(sorted(found.items()))
+
+
+class Court:
+    """Chooses judges for drafts."""
+
+    def __init__(
+        self,
+        project: Project,
+        graph: ImportGraph,
+        drafts: Sequence[Draft],
+        tested: dict[str, frozenset[str]],
+        done: Sequence[frozenset[int]],
+    ) -> None:
+        self._project = project
+        self._graph = graph
+        self._drafts = drafts
+        self._tested = tested
+        self._done = done
+        self._owners: dict[str, frozenset[int]] = {}
+        for index, draft in enumerate(drafts):
+            for path in draft.files:
+                self._owners[path] = self._owners.get(path, frozenset()) | {index}
+
+    def judges_of(self, index: int) -> Judges:
+        """The tests that can judge the draft once it and what it waits for are done."""
+        done, whole, single = self._done[index], [], {}
+        for test, sources in self._tested.items():
+            owners = self._owners.get(test, frozenset())
+            if not self._project.has(test) and not owners & done:
+                continue
+            needed = self._owners_of(sources)
+            if index not in needed | owners:
+                continue
+            if needed | self._behind(sources) <= done:
+                whole.append(test)
+            elif names := self._single_tests(test, index, done):
+                single[test] = names
+        return Judges(tuple(whole), single)
+
+    def _owners_of(self, paths: frozenset[str]) -> frozenset[int]:
+        return frozenset[int]().union(*(self._owners.get(path, frozenset()) for path in paths))
+
+    def _behind(self, sources: frozenset[str]) -> frozenset[int]:
+        """Owners of what the tested files import in turn."""
+        seen, front = set(sources), sorted(sources)
+        while front:
+            fresh = set(self._graph.reach(front.pop(), self._owners.keys())) - seen
+            seen |= fresh
+            front.extend(sorted(fresh))
+        return self._owners_of(frozenset(seen))
+
+    def _single_tests(self, test: str, index: int, done: frozenset[int]) -> tuple[str, ...]:
+        language = language_of(test)
+        if language is None or language.test_name is None or not self._project.has(test):
+            return ()
+        always = self._always_needed(test)
+        found = []
+        for definition in self._project.outline(test).definitions:
+            if re.match(language.test_name, definition.qualified):
+                needed = always | self._needed_by(test, definition)
+                if index in needed and needed <= done:
+                    found.append(definition.qualified)
+        return tuple(found)
+
+    def _always_needed(self, test: str) -> frozenset[int]:
+        """Owners of imports whose names never appear: nobody can tell which test needs them."""
+        words = _WORD.findall(self._project.text(test) or "")
+        needed: frozenset[int] = frozenset()
+        for item in self._project.outline(test).imports:
+            if item.local is None or words.count(item.local) < 2 or item.module.endswith("*"):
+                for target in self._graph.resolve(test, item):
+                    needed |= self._owners_of_name(target, None)
+        return needed
+
+    def _needed_by(self, test: str, definition: Definition) -> frozenset[int]:
+        text = self._with_callees(test, definition)
+        words = set(_WORD.findall(text))
+        needed: frozenset[int] = frozenset()
+        for item in self._project.outline(test).imports:
+            if item.local not in words:
+                continue
+            origin = self._graph.origin(test, item)
+            if origin is None:
+                continue
+            path, name = origin
+            attributes = sorted(set(re.findall(rf"\b{re.escape(item.local or '')}\.(\w+)", text)))
+            if name is None and attributes:
+                for attribute in attributes:
+                    needed |= self._owners_of_name(*self._graph.follow(path, attribute))
+            else:
+                needed |= self._owners_of_name(path, name)
+        language = language_of(test)
+        if language is not None and language.same_directory:
+            for other in self._graph.direct(test):
+                for known in self._project.outline(other).definitions:
+                    if known.name in words:
+                        needed |= self._owners_of_name(other, known.name)
+        return needed
+
+    def _with_callees(self, test: str, definition: Definition) -> str:
+        """A test's text and that of the helpers of its own file which it uses."""
+        outline = self._project.outline(test)
+        lines = (self._project.text(test) or "").splitlines()
+        language = language_of(test)
+        pattern = (language.test_name if language else None) or r"(?!)"
+        helpers = [d for d in outline.definitions if not re.match(pattern, d.qualified)]
+        texts, taken = ["\n".join(lines[definition.start - 1 : definition.end])], {definition}
+        parent = definition.qualified.rpartition(".")[0]
+        grown = True
+        while grown:
+            grown = False
+            words = set(_WORD.findall("\n".join(texts)))
+            for helper in helpers:
+                holds = helper.start <= definition.start and helper.end >= definition.end
+                sets_up = helper.name in _SET_UP and helper.qualified.rpartition(".")[0] == parent
+                if helper not in taken and not holds and (helper.name in words or sets_up):
+                    taken.add(helper)
+                    texts.append("\n".join(lines[helper.start - 1 : helper.end]))
+                    grown = True
+        return "\n".join(texts)
+
+    def _owners_of_name(self, path: str, name: str | None) -> frozenset[int]:
+        """The drafts that a use of one name waits for; for a file in parts, the part that holds the name."""
+        owners = self._owners.get(path)
+        if owners is None:
+            return self._owners_of(self._graph.reach(path, self._owners.keys()))
+        if name is None or len(owners) == 1:
+            return owners
+        parts = {
+            index for index in owners if any(name in qualified.split(".") for qualified in self._drafts[index].focus)
+        }
+        return frozenset(parts)

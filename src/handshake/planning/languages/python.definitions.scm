@@ -1,0 +1,3 @@
+(function_definition name: (identifier) @name) @definition
+(class_definition name: (identifier) @name) @definition
+(module (expression_statement (assignment left: (identifier) @name)) @definition)
