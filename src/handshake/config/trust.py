@@ -1,0 +1,140 @@
+"""Which repositories may start programs by their configuration. Contract: `interface.md`, Configuration, last sentence.
+
+The record lies outside the repository: what a clone brings along cannot vouch for itself.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from handshake.domain.canonical import hash_of
+from handshake.domain.errors import ConfigError, NotTrusted
+from handshake.domain.settings import Commands, starts_programs
+
+VARIABLE = "HANDSHAKE_TRUST"
+
+
+def program_keys(raw: dict[str, Any]) -> list[str]:
+    """The keys that need trust. An allow-list that only narrows the default one does not."""
+    try:
+        keys = starts_programs(raw)
+    except AttributeError:
+        return []  # not the mapping it should be: the check of types names it
+    commands = raw.get("commands")
+    allow = commands.get("allow") if isinstance(commands, dict) else None
+    harmless = isinstance(allow, list) and all(isinstance(name, str) for name in allow)
+    if harmless and set(allow or ()) <= set(Commands().allow):
+        keys = [key for key in keys if key != "commands.allow"]
+    return keys
+
+
+def trust_hash(raw: dict[str, Any]) -> str:
+    """SHA-256 of the part of a configuration that can start programs: it changes when that part does."""
+    return hash_of({key: _value_at(raw, key) for key in program_keys(raw)})
+
+
+def _value_at(raw: dict[str, Any], key: str) -> Any:
+    if key.startswith("models."):
+        name, _, field = key.removeprefix("models.").rpartition(".")
+        return raw["models"][name][field]
+    value: Any = raw
+    for part in key.split("."):
+        value = value[part]
+    return value
+
+
+def is_trusted(repo_root: Path, raw: dict[str, Any], env: Mapping[str, str] | None = None) -> bool:
+    """Whether nothing in the configuration starts a program, or a person trusted exactly this.
+
+    Raises:
+        ConfigError: the record of trust cannot be read.
+    """
+    if not program_keys(raw):
+        return True
+    wanted = trust_hash(raw)
+    variables = os.environ if env is None else env
+    return variables.get(VARIABLE) == wanted or _records(variables).get(_name(repo_root)) == wanted
+
+
+def untrusted_keys(repo_root: Path, raw: dict[str, Any], env: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """The keys that do not count yet. Raises as `is_trusted`."""
+    return () if is_trusted(repo_root, raw, env) else tuple(program_keys(raw))
+
+
+def refuse_untrusted(keys: tuple[str, ...]) -> None:
+    """Refuse, naming the keys.
+
+    Raises:
+        NotTrusted: always.
+    """
+    raise NotTrusted(
+        f".handshake/config.yaml can start programs and is not trusted: {', '.join(keys)}",
+        next_step="read it, then: handshake trust",
+    )
+
+
+def dropped_untrusted(raw: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    """The configuration without those keys; a model that would start a program is left out whole."""
+    if not keys:
+        return raw
+    kept = copy.deepcopy(raw)
+    for key in keys:
+        if key.startswith("models."):
+            kept["models"].pop(key.removeprefix("models.").rpartition(".")[0], None)
+        elif key == "commands.allow":
+            kept["commands"].pop("allow", None)
+        else:
+            kept.pop(key, None)
+    return kept
+
+
+def trust(repo_root: Path, raw: dict[str, Any], env: Mapping[str, str] | None = None) -> str:
+    """Record that a person trusts this configuration of this repository; returns its hash.
+
+    Raises:
+        ConfigError: the record cannot be read or written.
+    """
+    variables = os.environ if env is None else env
+    records = {**_records(variables), _name(repo_root): trust_hash(raw)}
+    path = trust_file(variables)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        half = path.with_name(f"{path.name}.{os.getpid()}")
+        half.write_text(json.dumps(records, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        half.replace(path)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}", next_step=f"make {path.parent} writable") from None
+    return records[_name(repo_root)]
+
+
+def trust_file(env: Mapping[str, str]) -> Path:
+    """Where trust is recorded: in the user's state folder."""
+    home = env.get("XDG_STATE_HOME")
+    if home and sys.platform not in ("win32", "darwin"):
+        return Path(home) / "handshake" / "trust.json"
+    import platformdirs
+
+    return Path(platformdirs.user_state_dir("handshake", appauthor=False)) / "trust.json"
+
+
+def _name(repo_root: Path) -> str:
+    return str(repo_root.resolve())
+
+
+def _records(env: Mapping[str, str]) -> dict[str, str]:
+    path = trust_file(env)
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{path}: the record of trust cannot be read: {error}", next_step=f"delete {path}, then: handshake trust"
+        ) from None
+    return {str(key): str(item) for key, item in value.items()} if isinstance(value, dict) else {}
