@@ -144,7 +144,7 @@ def _items(previous: PreviousIteration, source_line: Callable[[str, int], str | 
         items.append(("output", "The checks printed:\n" + fenced(tail)))
     items += [("edits", _edit_item(outcome)) for outcome in previous.edit_outcomes if outcome.applied]
     if previous.reply_summary.strip():
-        items.append(("summary", "Last reply: " + fenced(" ".join(previous.reply_summary.split()))))
+        items.append(("summary", "The last reply in short:\n" + fenced(" ".join(previous.reply_summary.split()))))
     return items
 
 

@@ -17,6 +17,8 @@ from handshake.context.sources import SourceFile
 NEIGHBOUR_LINES = 20
 READ_SHARE = 0.25  # of the budget, kept for files to read where the files to modify do not fit whole
 
+WORTH_SHOWING = 0.2  # of the file's best score: a block below that gives way to the signatures of the rest
+
 Count = Callable[[str], int]
 
 
@@ -141,7 +143,9 @@ class _Rows:
         """The best blocks that fit, with neighbours where these fit too, then the signatures of the rest."""
         shown: set[int] = set()
         last = len(source.lines)
-        ranked = [place for place in self._places if place.source.path == source.path][: self._max_per_file]
+        ranked = [place for place in self._places if place.source.path == source.path]
+        least = WORTH_SHOWING * ranked[0].candidate.base_score if ranked else 0.0
+        ranked = [place for place in ranked if place.candidate.base_score >= least][: self._max_per_file]
         for place in ranked:
             block = place.block
             near = range(max(1, block.start - NEIGHBOUR_LINES), min(last, block.end + NEIGHBOUR_LINES) + 1)
