@@ -142,7 +142,12 @@ class Assigner:
             paths = [path for path in self._sources if self._defines(path, names)]
             paths = paths or [path for path in self._files.all if self._defines(path, names)]
             paths = paths or [path for path in self._sources if self._defines(path, names[-1:])]
-            if not paths and len(names[-1]) > 3 and not self._mentions.get(".".join(names)):
+            if (
+                not paths
+                and len(names[-1]) > 3
+                and not is_general(names[-1])
+                and ".".join(names) not in self._mentions
+            ):
                 word = re.compile(rf"(?<!\w){re.escape(names[-1])}(?!\w)")
                 paths = [path for path in self._sources if word.search(self._project.text(path) or "")]
                 paths = paths if len(paths) <= _MOST_FILES_BY_WORDS else []
@@ -188,7 +193,7 @@ class Assigner:
 
 def is_general(bullet: str) -> bool:
     """Whether a bullet speaks of the whole (`all tests pass`) and names nothing of its own."""
-    return not _BACKTICKED.search(bullet) and not set(words_of(bullet)) - _general_words()
+    return not set(words_of(bullet)) - _general_words()
 
 
 def identifiers_of(bullet: str) -> list[tuple[str, ...]]:

@@ -71,6 +71,34 @@ class ImportGraph:
                         return found[0], found[1] or name
         return path, name
 
+    def uses(self, path: str, text: str) -> frozenset[tuple[str, str | None]]:
+        """The (file, name) pairs that a piece of a file's text refers to through its imports.
+
+        The name is None where the whole module is meant.
+        """
+        words = set(_WORDS.findall(text))
+        found: set[tuple[str, str | None]] = set()
+        for item in self._project.outline(path).imports:
+            origin = self.origin(path, item) if item.local in words else None
+            if origin is None:
+                continue
+            module, name = origin
+            attributes = set(re.findall(rf"\b{re.escape(item.local or '')}\.(\w+)", text)) if name is None else ()
+            found.update(self.follow(module, attribute) for attribute in attributes)
+            if not attributes:
+                found.add((module, name))
+        language = language_of(path)
+        if language is not None and language.same_directory:
+            for other in self.direct(path):
+                names = {known.name for known in self._project.outline(other).definitions} & words
+                found.update((other, name) for name in names)
+        return frozenset(found)
+
+    def close(self, path: str) -> frozenset[str]:
+        """The files that a file imports itself, and those that define the names it takes from them."""
+        used = self.uses(path, self._project.text(path) or "")
+        return frozenset(self.direct(path)) | {target for target, _ in used}
+
     def _last_as_name(self, path: str, item: Import, target: str) -> str | None:
         """For imports written as one path (`crate::a::b`): the last segment, if the file is not called so."""
         language = language_of(path)
@@ -226,7 +254,7 @@ def test_files_for(project: Project, owned: Collection[str]) -> tuple[str, ...]:
     """The test files that may concern the owned files: their text or their name holds a word of an owned path."""
     words = {part for path in owned for part in (_stem(path), *posixpath.dirname(path).split("/")) if part}
     stems = {_stem(path) for path in owned}
-    candidates = [path for path in project.paths if project.holds_tests(path)]
+    candidates = [path for path in project.paths if project.runs_as_test(path)]
     candidates += [path for path in owned if path not in candidates and has_inline_tests(project, path)]
     candidates.sort(key=lambda path: (not any(stem in path for stem in stems), path))
     found = []

@@ -33,7 +33,7 @@ class Judges:
 def tested_files(project: Project, graph: ImportGraph, owned: Sequence[str]) -> dict[str, frozenset[str]]:
     """For each test file that concerns the packet, the owned files it tests, itself left out."""
     known = test_files_for(project, frozenset(owned))
-    absent = [path for path in owned if not project.has(path) and project.holds_tests(path)]
+    absent = [path for path in owned if not project.has(path) and project.runs_as_test(path)]
     sources = frozenset(path for path in owned if not project.holds_tests(path))
     found: dict[str, frozenset[str]] = {}
     for test in (*known, *absent):
@@ -69,9 +69,22 @@ class Court:
 
     def judges_of(self, index: int) -> Judges:
         """The tests that can judge the draft once it and what it waits for are done."""
+        own = [test for test in self._tested if self._is_own_test(test, index)]
+        return self._chosen(own, index) or self._chosen([t for t in self._tested if t not in own], index)
+
+    def _is_own_test(self, test: str, index: int) -> bool:
+        """Whether a test file is written by the draft, or names its files, or takes names from them."""
+        files = self._drafts[index].files
+        return (
+            test in files
+            or any(is_named_for(test, path) for path in files)
+            or bool(self._graph.close(test).intersection(files))
+        )
+
+    def _chosen(self, tests: Sequence[str], index: int) -> Judges:
         done, whole, single = self._done[index], [], {}
-        for test, sources in self._tested.items():
-            owners = self._owners.get(test, frozenset())
+        for test in tests:
+            sources, owners = self._tested[test], self._owners.get(test, frozenset())
             if not self._project.has(test) and not owners & done:
                 continue
             needed = self._owners_of(sources)
@@ -119,29 +132,8 @@ class Court:
         return needed
 
     def _needed_by(self, test: str, definition: Definition) -> frozenset[int]:
-        text = self._with_callees(test, definition)
-        words = set(_WORD.findall(text))
-        needed: frozenset[int] = frozenset()
-        for item in self._project.outline(test).imports:
-            if item.local not in words:
-                continue
-            origin = self._graph.origin(test, item)
-            if origin is None:
-                continue
-            path, name = origin
-            attributes = sorted(set(re.findall(rf"\b{re.escape(item.local or '')}\.(\w+)", text)))
-            if name is None and attributes:
-                for attribute in attributes:
-                    needed |= self._owners_of_name(*self._graph.follow(path, attribute))
-            else:
-                needed |= self._owners_of_name(path, name)
-        language = language_of(test)
-        if language is not None and language.same_directory:
-            for other in self._graph.direct(test):
-                for known in self._project.outline(other).definitions:
-                    if known.name in words:
-                        needed |= self._owners_of_name(other, known.name)
-        return needed
+        used = self._graph.uses(test, self._with_callees(test, definition))
+        return frozenset[int]().union(*(self._owners_of_name(path, name) for path, name in used))
 
     def _with_callees(self, test: str, definition: Definition) -> str:
         """A test's text and that of the helpers of its own file which it uses."""

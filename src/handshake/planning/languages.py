@@ -74,6 +74,7 @@ class Language:
     same_directory: bool = False
     tests: tuple[str, ...] = ()
     test_dirs: tuple[str, ...] = ()
+    runnable_dirs: tuple[str, ...] = ()
     not_tests: tuple[str, ...] = ()
     inline_tests: str | None = None
     test_stems: tuple[str, ...] = ()
@@ -81,11 +82,18 @@ class Language:
 
     def is_test(self, path: str) -> bool:
         """Whether the file's name or folder says that it holds tests."""
+        return self._looks_like_test(path, self.test_dirs)
+
+    def runs_as_test(self, path: str) -> bool:
+        """Whether a test tool would find tests in the file: support files of a test folder do not count."""
+        return self._looks_like_test(path, self.runnable_dirs)
+
+    def _looks_like_test(self, path: str, folders: tuple[str, ...]) -> bool:
         name = posixpath.basename(path)
         if name in self.not_tests:
             return False
         return any(fnmatchcase(name, form) for form in self.tests) or any(
-            folder in self.test_dirs for folder in path.split("/")[:-1]
+            folder in folders for folder in path.split("/")[:-1]
         )
 
 
@@ -165,12 +173,15 @@ def _text(node: Any) -> str:
 
 
 def _definitions(matches: list[tuple[int, dict[str, list[Any]]]]) -> tuple[Definition, ...]:
-    spans: list[tuple[int, int, str, Any]] = []
+    widest: dict[int, tuple[int, int, str, Any]] = {}
     for _, captures in matches:
         if captures.get("definition") and captures.get("name"):
-            node = captures["definition"][0]
-            spans.append((node.start_byte, -node.end_byte, _text(captures["name"][0]), node))
-    spans.sort(key=lambda span: span[:3])
+            # a decorated definition matches with and without its decorators: the wider one counts
+            node, name_node = captures["definition"][0], captures["name"][0]
+            span = (node.start_byte, -node.end_byte, _text(name_node), node)
+            known = widest.get(name_node.start_byte)
+            widest[name_node.start_byte] = span if known is None else min(known, span, key=lambda one: one[:2])
+    spans = sorted(widest.values(), key=lambda span: span[:3])
     found: list[Definition] = []
     open_parents: list[tuple[int, str]] = []
     for start, minus_end, name, node in spans:

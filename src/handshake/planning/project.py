@@ -97,3 +97,8 @@ class Project:
     def holds_tests(self, path: str) -> bool:
         """Whether the path looks like a test file."""
         return is_test_file(path)
+
+    def runs_as_test(self, path: str) -> bool:
+        """Whether a test tool would find tests in the file."""
+        language = language_of(path)
+        return language is not None and language.runs_as_test(path)

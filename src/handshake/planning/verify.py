@@ -101,7 +101,7 @@ class VerifyWriter:
         targets = []
         folders = sorted({posixpath.dirname(path) for path in (*whole, *single)})
         for folder in folders:
-            here = {p for p in self._project.in_folder(folder) if self._project.holds_tests(p)}
+            here = {p for p in self._project.in_folder(folder) if self._project.runs_as_test(p)}
             names = [
                 name for path, found in sorted(single.items()) if posixpath.dirname(path) == folder for name in found
             ]
