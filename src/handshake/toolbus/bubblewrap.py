@@ -118,7 +118,7 @@ class BubblewrapSandbox:
         line += [*self._tmpfs(_TMP, limits), "--dir", _HOME, "--dir", _VAR_TMP]
         # mounted last, so that no read-only prefix or temp directory covers it
         line += ["--bind", str(worktree), str(worktree), *_git_guard(worktree), "--chdir", str(cwd), "--", *argv]
-        return LaunchPlan(argv=tuple(line), cwd=Path("/"), env=env)
+        return LaunchPlan(argv=tuple(line), cwd=Path("/"), env=env, complaint=b"bwrap: ")
 
     def _isolation(self) -> list[str]:
         line = ["--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--hostname", "handshake"]
@@ -247,7 +247,6 @@ def _verdict(done: subprocess.CompletedProcess[bytes], written_outside: Path) ->
         said_inside = json.loads(done.stdout)
     except ValueError:
         return "the probe inside bubblewrap said nothing readable"
-    wrong = sorted(name for name, wanted in _WANTED.items() if said_inside.get(name) is not wanted)
-    if written_outside.exists():
-        wrong.append("write_outside")
-    return f"bubblewrap does not hold: {', '.join(wrong)}" if wrong else None
+    wrong = {name for name, wanted in _WANTED.items() if said_inside.get(name) is not wanted}
+    wrong |= {"write_outside"} if written_outside.exists() else set()
+    return f"bubblewrap does not hold: {', '.join(sorted(wrong))}" if wrong else None

@@ -26,6 +26,8 @@ _TOOLCHAINS: tuple[tuple[str, str | None], ...] = (
 )
 _KEPT = ("LANG", "LANGUAGE", "TZ")
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+# below these a toolchain stands as a whole; elsewhere the directory beside `bin` may be somebody's home
+_WHOLE = ("/opt/", "/snap/", "/home/linuxbrew/.linuxbrew/")
 # a search path that names one of these whole must not make it readable
 _NEVER = frozenset({"/", "/etc", "/home", "/root", "/run", "/var", "/proc", "/sys", "/dev", "/mnt"})
 
@@ -81,7 +83,7 @@ def readable_prefixes(worktree: Path, inherited: Mapping[str, str]) -> list[Path
     for entry in inherited.get("PATH", os.defpath).split(os.pathsep):
         place = Path(entry)
         if place.is_absolute() and not _is_in(place, worktree):
-            for candidate in _around(place, _home(inherited)):
+            for candidate in _around(place):
                 found += _with_target(candidate)
     home = _home(inherited)
     for folder, _ in _TOOLCHAINS if home is not None else ():
@@ -91,7 +93,7 @@ def readable_prefixes(worktree: Path, inherited: Mapping[str, str]) -> list[Path
     return [place for place in dict.fromkeys(found) if _may_be_shown(place, worktree, home)]
 
 
-def _around(entry: Path, home: Path | None) -> list[Path]:
+def _around(entry: Path) -> list[Path]:
     """What a search path entry needs beside it: a virtual environment whole, its base, or a toolchain under /opt."""
     places = [entry]
     config = entry.parent / "pyvenv.cfg"
@@ -101,9 +103,7 @@ def _around(entry: Path, home: Path | None) -> list[Path]:
             key, _, value = line.partition("=")
             if key.strip() == "home" and value.strip():
                 places.append(Path(value.strip()).parent)
-    elif (entry.parent / "conda-meta").is_dir() or (
-        entry.name == "bin" and not (home is not None and _is_in(entry, home))
-    ):
+    elif (entry.parent / "conda-meta").is_dir() or str(entry).startswith(_WHOLE):
         places.append(entry.parent)
     return places
 

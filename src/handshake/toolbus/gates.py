@@ -153,31 +153,29 @@ def _schema_reason(op: PlannedOperation, context: GateContext) -> str | None:
 def _capability_reason(op: PlannedOperation, context: GateContext) -> str | None:
     profile = context.profiles.get(op.capability_profile_id)
     asked = op.capabilities_requested
-    entry, engine_op = context.entry(op), context.engine_op(op)
-    reasons: list[str] = []
-    if not asked:
-        reasons.append("no capabilities are asked for")
-    if profile is None:
-        reasons.append(f"there is no capability profile {op.capability_profile_id!r}")
+    required = context.entry(op).required(context.engine_op(op))
     needed, unjudged = _programs_needed(op)
-    if unjudged:
-        reasons.append(unjudged)
-    own_axes = {cap.partition(":")[0] for cap in entry.required(engine_op)}
+    reasons = [
+        None if asked else "no capabilities are asked for",
+        None if profile is not None else f"there is no capability profile {op.capability_profile_id!r}",
+        unjudged,
+    ]
     for capability in dict.fromkeys((*asked, *needed)):
         check = decide(profile, capability, op_id=op.op_id, stage=context.stage)
-        why = _denied(capability, check, own_axes, op)
-        if why and check.decision_outcome == "allow":
-            check = check.model_copy(update={"decision_outcome": "deny"})
-        context.checks.append(check)
-        reasons += [why] if why else []
-    asked_axes = {cap.partition(":")[0] for cap in asked}
-    reasons += [
-        f"{cap} is required and not asked for"
-        for cap in entry.required(engine_op)
-        if cap not in asked_axes and not (cap == "proc.exec" and not needed and not unjudged)
-    ]
-    reasons += [f"{cap} is used and not asked for" for cap in needed if cap not in asked and "proc.exec" not in asked]
-    return reasons[0] if reasons else None
+        why = _denied(capability, check, required, op)
+        context.checks.append(check.model_copy(update={"decision_outcome": "deny"}) if why else check)
+        reasons.append(why)
+    reasons += _not_asked(asked, required, needed)
+    return next((reason for reason in reasons if reason is not None), None)
+
+
+def _not_asked(asked: tuple[str, ...], required: tuple[str, ...], needed: tuple[str, ...]) -> list[str]:
+    """What the engine or the command uses and the envelope keeps quiet about."""
+    axes = {capability.partition(":")[0] for capability in asked}
+    # a command of built-ins alone (`test -f x`) starts no program and needs no leave to
+    missing = [cap for cap in required if cap not in axes and (cap != "proc.exec" or needed)]
+    missing += [cap for cap in needed if cap not in asked and "proc.exec" not in asked]
+    return [f"{capability} is used and not asked for" for capability in missing]
 
 
 def _programs_needed(op: PlannedOperation) -> tuple[tuple[str, ...], str | None]:
@@ -190,10 +188,10 @@ def _programs_needed(op: PlannedOperation) -> tuple[tuple[str, ...], str | None]
         return (), error.what
 
 
-def _denied(capability: str, check: CapabilityCheck, own_axes: set[str], op: PlannedOperation) -> str | None:
+def _denied(capability: str, check: CapabilityCheck, required: tuple[str, ...], op: PlannedOperation) -> str | None:
     if not is_known(capability):
         return f"unknown capability {capability!r}"
-    if capability.partition(":")[0] not in own_axes:
+    if capability.partition(":")[0] not in required:
         return f"{capability} is not for {op.engine_id}/{op.operation}"
     if check.decision_outcome == "deny":
         return f"{capability} is not granted by profile {op.capability_profile_id or 'none'}"

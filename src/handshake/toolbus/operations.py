@@ -99,7 +99,7 @@ def shell_operation(
     try:
         programs = tuple(f"proc.exec:{program}" for program in programs_of(command))
     except CapabilityViolation:
-        programs = ()
+        programs = ("proc.exec",)
     budget = _default_budget(SHELL)
     cpu = max(budget.cpu_time_ms or timeout_ms, timeout_ms)
     params: dict[str, Any] = {
@@ -116,7 +116,7 @@ def shell_operation(
         engine_id=SHELL,
         operation="exec",
         params=params,
-        capabilities_requested=("fs.read", "fs.write", *(programs or ("proc.exec",))),
+        capabilities_requested=("fs.read", "fs.write", *programs),
         capability_profile_id=profile_id,
         budget=budget.model_copy(update={"wall_time_ms": timeout_ms, "cpu_time_ms": cpu}),
         determinism="D1",

@@ -25,11 +25,13 @@ _INSTALL = "apt install bubblewrap (or your system's like), or say `sandbox: off
 class Limits:
     """What the operating system holds a command to; the wall clock and the output are watched from outside.
 
-    `memory_bytes` is of private writable memory for each process; `tmp_bytes` of each memory-backed temp directory.
+    `memory_bytes` is of private writable memory for each process; `processes` does not bind root; `tmp_bytes` is of
+    each memory-backed temp directory.
     """
 
     cpu_time_ms: int | None = None
     memory_bytes: int | None = None
+    processes: int | None = None
     tmp_bytes: int = 512 * 1024 * 1024
 
 
@@ -43,10 +45,7 @@ class Places:
 
 @dataclass(frozen=True)
 class LaunchPlan:
-    """How to start a command: everything `subprocess.Popen` needs.
-
-    `exit_signals`: the launcher reports a signal as 128 + its number.
-    """
+    """How to start a command: everything `subprocess.Popen` needs, and how the launcher's own failure reads."""
 
     argv: tuple[str, ...]
     cwd: Path
@@ -54,6 +53,7 @@ class LaunchPlan:
     pass_fds: tuple[int, ...] = ()
     in_child: Callable[[], None] | None = None
     close: Callable[[], None] = lambda: None
+    complaint: bytes = b""
 
 
 class Sandbox(Protocol):

@@ -25,12 +25,15 @@ from handshake.toolbus.sandbox import Limits
 
 MARKER = "HANDSHAKE_OP"
 _SIGNAL_BASE = 128
-# Set in the child, so that the launcher itself is not held; `$0 $1 $2` are CPU seconds, memory in KiB, the command.
-# Soft before hard: at the soft limit the kernel sends SIGXCPU, which can be told from any other kill. Memory is
-# RLIMIT_DATA: RLIMIT_AS would refuse the address space that node, Go and the JVM only reserve.
+_PROCESSES = 4096
+# Set in the child, so that the launcher itself is not held; `$0` to `$3` are CPU seconds, KiB of memory, processes,
+# the command. Soft before hard: at the soft limit the kernel sends SIGXCPU, which can be told from any other kill.
+# Memory is RLIMIT_DATA: RLIMIT_AS would refuse the address space that node, Go and the JVM only reserve. bash counts
+# processes with -u, dash with -p.
 _SET_LIMITS = (
     'ulimit -c 0; [ "$0" = - ] || { ulimit -S -t "$0"; ulimit -H -t $(($0 + 2)); };'
-    ' [ "$1" = - ] || ulimit -d "$1" 2>/dev/null; exec /bin/sh -c "$2"'
+    ' [ "$1" = - ] || ulimit -d "$1" 2>/dev/null;'
+    ' [ "$2" = - ] || ulimit -u "$2" 2>/dev/null || ulimit -p "$2" 2>/dev/null; exec /bin/sh -c "$3"'
 )
 
 
@@ -91,24 +94,41 @@ def _launch(op_id: str, params: ShellParams, budget: OperationBudget, context: E
         env = clean_environment(
             worktree, os.environ, home=places.home, tmp=places.tmp, extra={**params.env, MARKER: op_id}
         )
-        limits = Limits(cpu_time_ms=budget.cpu_time_ms, memory_bytes=budget.memory_bytes)
+        limits = Limits(
+            cpu_time_ms=budget.cpu_time_ms,
+            memory_bytes=budget.memory_bytes,
+            # without a user namespace of its own the count would be of all that this user runs
+            processes=_PROCESSES if context.sandbox.level == "full" else None,
+        )
         plan = context.sandbox.wrap(
             _limited(params.command, limits), worktree=worktree, cwd=cwd, env=env, limits=limits, scratch=scratch
         )
         assert budget.output_bytes is not None
-        return run_bounded(
+        finished = run_bounded(
             plan,
             scratch=scratch,
             timeout_s=params.timeout_ms / 1000,
             output_bytes=budget.output_bytes,
             marker=f"{MARKER}={op_id}",
         )
+    if plan.complaint and finished.returncode == 1 and _is_complaint(finished, plan.complaint):
+        raise EnvironmentProblem(
+            f"the {context.sandbox.name} sandbox failed: {finished.stderr.decode('utf-8', 'replace').strip()}",
+            next_step="handshake doctor",
+        )
+    return finished
+
+
+def _is_complaint(finished: Finished, prefix: bytes) -> bool:
+    """Whether the launcher failed and not the command: one line of its own, and nothing else was ever said."""
+    return finished.stderr.startswith(prefix) and not finished.stdout and finished.stderr.count(b"\n") <= 1
 
 
 def _limited(command: str, limits: Limits) -> tuple[str, ...]:
     cpu = "-" if limits.cpu_time_ms is None else str(-(-limits.cpu_time_ms // 1000))
     memory = "-" if limits.memory_bytes is None else str(limits.memory_bytes // 1024)
-    return ("/bin/sh", "-c", _SET_LIMITS, cpu, memory, command)
+    processes = "-" if limits.processes is None else str(limits.processes)
+    return ("/bin/sh", "-c", _SET_LIMITS, cpu, memory, processes, command)
 
 
 def _signal_of(returncode: int) -> int | None:
