@@ -209,6 +209,20 @@ def test_a_repository_of_its_own_is_out_of_sight(arena: Arena) -> None:
     assert arena.attack("cat .git/config", held=False).returncode == 0
 
 
+@pytest.mark.parametrize("place", ["/x", "/dev/x", "/var/x", "/etc/x", "/proc/x", "/usr/x"])
+def test_nothing_is_written_where_no_size_bounds_it(arena: Arena, place: str) -> None:
+    assert arena.attack(f"touch {place}", held=True).returncode != 0
+
+
+def test_temp_directories_and_devices_work(arena: Arena) -> None:
+    done = arena.attack(
+        "for d in /tmp /var/tmp /dev/shm; do echo x > $d/t && cat $d/t || exit 1; done; "
+        "head -c 4 /dev/urandom > /dev/null && test -r /dev/zero",
+        held=True,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 @needs_system_python
 def test_loopback_works_inside(arena: Arena) -> None:
     script = (

@@ -115,9 +115,11 @@ class BubblewrapSandbox:
             shown = tuple(readable_prefixes(worktree, os.environ))
         line = [self.program, *self._isolation(), *_root(), *_readable(shown)]
         line += ["--proc", "/proc", "--dev", "/dev", *self._tmpfs(_SHM, limits)]
-        line += [*self._tmpfs(_TMP, limits), "--dir", _HOME, "--dir", _VAR_TMP]
+        line += [*self._tmpfs(_TMP, limits), "--dir", _HOME, *self._tmpfs(_VAR_TMP, limits)]
         # mounted last, so that no read-only prefix or temp directory covers it
-        line += ["--bind", str(worktree), str(worktree), *_git_guard(worktree), "--chdir", str(cwd), "--", *argv]
+        line += ["--bind", str(worktree), str(worktree), *_git_guard(worktree)]
+        # the root and /dev are memory without a size: what is written there would be bounded by nothing
+        line += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", str(cwd), "--", *argv]
         return LaunchPlan(argv=tuple(line), cwd=Path("/"), env=env, complaint=b"bwrap: ")
 
     def _isolation(self) -> list[str]:
