@@ -280,6 +280,10 @@ class Repository:
         """The commit a branch points at, or None where there is no such branch."""
         return self.ref_target(f"refs/heads/{branch}")
 
+    def is_ancestor(self, older: str, newer: str) -> bool:
+        """Whether `older` is `newer` or stands in its history."""
+        return self.git.run("merge-base", "--is-ancestor", older, newer, check=False).code == 0
+
     def head_branch(self) -> str | None:
         """The branch that is checked out here, or None when HEAD is detached."""
         result = self.git.run("symbolic-ref", "--quiet", "--short", "HEAD", check=False)

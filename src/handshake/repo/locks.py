@@ -141,7 +141,10 @@ class RunLock:
             self._thread.join()
             self._thread = None
         if self._lock is not None:
-            heartbeat_path(self.path).unlink(missing_ok=True)
+            try:
+                heartbeat_path(self.path).unlink(missing_ok=True)
+            except OSError as error:
+                self.heartbeat_error = error  # a left heartbeat does no harm; a left lock would
             self._lock.release()  # type: ignore[attr-defined]
             self._lock = None
 

@@ -15,12 +15,21 @@ from typing import Literal, NamedTuple
 from handshake.config.failpoints import failpoint
 from handshake.domain.errors import EnvironmentProblem, StaleOwner, StateCorruption, UsageError
 from handshake.domain.settings import Identity
+from handshake.repo.atomic import sync_upwards
 from handshake.repo.backends import Backend, CliBackend, ObjectVanished, PygitBackend, RefBusy, RefMoved
-from handshake.repo.git import Repository
+from handshake.repo.git import Git, Repository, durable_settings
 from handshake.repo.objects import BlobEntry, Change, GitObject, TreeEdit, commit_bytes, git_object
 from handshake.repo.tree import TreeView
 
-__all__ = ["BlobEntry", "Change", "ObjectStore", "TrackedCommit", "TrackingBranch", "clear_stale_ref_lock"]
+__all__ = [
+    "BlobEntry",
+    "Change",
+    "ObjectStore",
+    "TrackedCommit",
+    "TrackingBranch",
+    "clear_stale_ref_lock",
+    "tracked_packets",
+]
 
 _LOCK_PATIENCE_S = 5.0
 _WP_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.|lock$|$))*")
@@ -280,6 +289,23 @@ class TrackingBranch:
                     f"{self.ref.removeprefix('refs/heads/')} is checked out at {path}",
                     next_step=f"git -C {path} switch another branch there: this one is the run's log",
                 )
+
+    def repack(self) -> None:
+        """Gather the branch's loose objects in one pack. For the end of a run, never the middle of one.
+
+        Nothing but loose copies of packed objects is removed, so a kill at any moment loses nothing.
+
+        Raises:
+            ResourceExhausted: the disk is full; the loose objects stay.
+        """
+        tip = self.tip()
+        if tip is None:
+            return
+        git = Git(self._repo.root, settings=durable_settings())
+        base = self._repo.common_dir / "objects" / "pack" / "pack"
+        git.run("pack-objects", "--quiet", "--revs", "--unpacked", str(base), input=f"{tip}\n".encode())
+        sync_upwards(base.parent, base.parent.parent)
+        git.run("prune-packed", "--quiet")
 
     def history(self, limit: int | None = None) -> Iterator[TrackedCommit]:
         """The transitions, newest first."""

@@ -16,7 +16,7 @@ from handshake.domain.clock import Clock, SystemClock
 from handshake.domain.errors import CapabilityViolation, EnvironmentProblem, StaleOwner, UsageError
 from handshake.domain.settings import Identity
 from handshake.repo.atomic import disk_error, write_durably
-from handshake.repo.git import Git, Repository
+from handshake.repo.git import Git, GitFailed, Repository
 from handshake.repo.salvage import salvage_ref, save_detached_head, save_found
 from handshake.repo.store import ObjectStore, clear_stale_ref_lock
 
@@ -92,7 +92,7 @@ class Workspace:
             self._add()
         else:
             _clear_leftovers(admin)
-            if self.changed_paths():
+            if self._is_dirty(admin):
                 self.salvage(commit)
         return self.sync(commit)
 
@@ -136,6 +136,14 @@ class Workspace:
             self._repo.git.run("worktree", "remove", "--force", "--", str(self.path))
         elif os.path.lexists(self.path):
             self._set_aside(self.path)
+
+    def _is_dirty(self, admin: Path) -> bool:
+        """Whether files differ from the head. An index that git cannot read is thrown away: it holds no content."""
+        try:
+            return bool(self.changed_paths())
+        except GitFailed:
+            (admin / "index").unlink(missing_ok=True)
+            return True
 
     def _branch_is_at(self, commit: str) -> None:
         tip = self._repo.branch_tip(self.branch)
