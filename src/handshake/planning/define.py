@@ -109,7 +109,8 @@ class Definer:
         ready = {path for i in drafts.done[index] for path in drafts.drafts[i].files}
         tests = [*judges.whole, *sorted(judges.single)]
         tests += [t for t, sources in drafts.tested.items() if sources & set(draft.files)]
-        imported = [target for path in draft.files for target in self._graph.direct(path)]
+        tested = [source for path in draft.files for source in sorted(drafts.tested.get(path, ()))]
+        imported = [*tested, *(target for path in draft.files for target in self._graph.direct(path))]
         users = [
             path
             for other in drafts.drafts
