@@ -66,38 +66,38 @@ def resolve_edit(original: bytes | None, edit: Edit, *, allow_shrink: bool = Fal
     return ResolvedEdit(data, EditOutcome(path=edit.path, form=edit.form, applied=True, changed=changed))
 
 
-def _decoded(original: bytes, path: str) -> FileText:
+def _decoded(original: bytes) -> FileText:
     try:
         return decode_text(original)
     except NotText:
-        raise _Rejected("binary_file", f"{path} is a binary file and is never edited") from None
+        raise _Rejected("binary_file", "it is a binary file: those are never edited") from None
 
 
-def _encoded(text: FileText, path: str) -> bytes:
+def _encoded(text: FileText) -> bytes:
     if any("\0" in line for line in text.lines):
-        raise _Rejected("encoding", f"the new content of {path} holds a NUL character")
+        raise _Rejected("encoding", "the new content holds a NUL character")
     try:
         return encode_text(text)
     except UnicodeEncodeError as error:
         sign = ascii(error.object[error.start : error.start + 1])
         raise _Rejected(
-            "encoding", f"{path} is {text.encoding} and cannot hold the character {sign}; leave it out"
+            "encoding", f"the file is {text.encoding} and cannot hold the character {sign}: leave it out"
         ) from None
 
 
 def _whole(original: bytes | None, edit: Edit, allow_shrink: bool) -> bytes:
-    before = _decoded(original, edit.path) if original else new_file_text(())
+    before = _decoded(original) if original else new_file_text(())
     after = text_lines(edit.content or "")
-    _refuse_elision(edit.path, before.lines, after)
+    _refuse_elision("the content given", before.lines, after)
     if not allow_shrink and _shrinks(before.lines, after):
         raise _Rejected(
             "shrink",
-            f"the whole content given for {edit.path} has {len(after)} lines where the file has "
+            f"the content given has {len(after)} lines where the file has "
             f"{len(before.lines)}: give all of it, or use search/replace",
         )
     if not original:
-        return _encoded(new_file_text(after), edit.path)
-    return _encoded(before.with_lines(_kept_endings(before, after)), edit.path)
+        return _encoded(new_file_text(after))
+    return _encoded(before.with_lines(_kept_endings(before, after)))
 
 
 def _kept_endings(before: FileText, after: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -120,28 +120,24 @@ def _shrinks(before: tuple[str, ...], after: tuple[str, ...]) -> bool:
     return characters > SHRINK_CHARACTERS and sum(map(len, after)) * 2 < characters
 
 
-def _refuse_elision(path: str, before: tuple[str, ...], after: tuple[str, ...]) -> None:
+def _refuse_elision(name: str, before: tuple[str, ...], after: tuple[str, ...]) -> None:
     known = {line.strip() for line in before}
     for number, line in enumerate(after, 1):
         if line.strip() not in known and elided_line(line, shrunk=len(after) < len(before)):
-            raise _Rejected(
-                "elision", f"line {number} of the content given for {path} stands for code left out: {line.strip()!r}"
-            )
+            raise _Rejected("elision", f"line {number} of {name} stands for code left out: {line.strip()!r}")
 
 
 def _replaced(original: bytes | None, edit: Edit) -> bytes:
     if original is None:
-        raise _Rejected("missing_file", f"{edit.path} does not exist: give its whole content")
+        raise _Rejected("missing_file", "the file does not exist: give its whole content")
     if not edit.replacements:
-        raise _Rejected("empty_search", f"the edit of {edit.path} holds no SEARCH part")
-    text = _decoded(original, edit.path)
+        raise _Rejected("empty_search", "the edit holds no SEARCH part")
+    text = _decoded(original)
     rows = list(zip(text.lines, text.endings, strict=True))
     many = len(edit.replacements) > 1
     for number, part in enumerate(edit.replacements, 1):
-        rows = _one_replacement(
-            rows, part, f"SEARCH part {number} of {edit.path}" if many else f"SEARCH of {edit.path}", text
-        )
-    return _encoded(text.with_lines(rows), edit.path)
+        rows = _one_replacement(rows, part, f"SEARCH part {number}" if many else "SEARCH part", text)
+    return _encoded(text.with_lines(rows))
 
 
 def _one_replacement(
@@ -149,10 +145,10 @@ def _one_replacement(
 ) -> list[tuple[str, str]]:
     lines = [line for line, _ in rows]
     search, replace = text_lines(part.search), text_lines(part.replace)
-    _refuse_elision(name, tuple(lines) + search, replace)
+    _refuse_elision(f"the REPLACE of {name}", tuple(lines) + search, replace)
     if not any(line.strip() for line in search):
         if any(line.strip() for line in lines) or not search == () == tuple(lines):
-            raise _Rejected("empty_search", f"the {name} is empty: name the lines to replace")
+            raise _Rejected("empty_search", f"{name} is empty: name the lines to replace")
         return [(line, text.usual_ending) for line in replace]
     at, shift = _find(lines, search, name)
     found = rows[at : at + len(search)]
@@ -173,9 +169,9 @@ def _find(lines: list[str], search: tuple[str, ...], name: str) -> tuple[int, tu
             places = ", ".join(str(at + 1) for at, _ in hits[:5])
             raise _Rejected(
                 "ambiguous",
-                f"the {name} fits {len(hits)} places (lines {places}): add lines around it until it fits one",
+                f"{name} fits {len(hits)} places (lines {places}): add lines around it until it fits one",
             )
-    raise _Rejected("not_found", f"the {name} is not in the file: copy the lines exactly", _nearest(lines, search))
+    raise _Rejected("not_found", f"{name} is not in the file: copy the lines exactly", _nearest(lines, search))
 
 
 def _bare(lines: list[str] | tuple[str, ...]) -> list[str]:
@@ -227,7 +223,7 @@ def _shifted(line: str, shift: tuple[str, str], name: str) -> str:
     if not line.strip():
         return line if not (away or before) else ""
     if not line.startswith(away):
-        raise _Rejected("not_found", f"the {name} fits only with another indent, and its REPLACE does not: {line!r}")
+        raise _Rejected("not_found", f"{name} fits only with another indent, and its REPLACE does not: {line!r}")
     return before + line[len(away) :]
 
 

@@ -115,6 +115,22 @@ def _form(tool: str, pattern: str, example: str, path: str, line: int, message: 
 
 FORMATS: tuple[LocationFormat, ...] = (
     _form(
+        "pytest",
+        rf"^E {{3,}}(?P<message>[^\n]+)\n(?:(?:E [^\n]*)?\n){{0,60}}?{_FILE}:{_LINE}: \w+$",
+        "E       assert -1 == 3\nE        +  where -1 = add(1, 2)\n\ntests/test_a.py:12: AssertionError",
+        "tests/test_a.py",
+        12,
+        "assert -1 == 3",
+    ),
+    _form(
+        "pytest --tb=short",
+        rf"^{_FILE}:{_LINE}: in [^\n]*\n(?: {{4}}[^\n]*\n){{0,9}}E {{3,}}(?P<message>[^\n]+)$",
+        "tests/test_a.py:12: in test_add\n    assert add(1, 2) == 3\nE   assert -1 == 3",
+        "tests/test_a.py",
+        12,
+        "assert -1 == 3",
+    ),
+    _form(
         "python traceback, last frame",
         rf"^[E\s]*File \"(?P<path>[^\"\n]+)\", line {_LINE}(?:, in [^\n]*)?\n(?:[E ] [^\n]*\n){{0,3}}?"
         r"(?:E\s+)?(?P<message>[A-Za-z_][\w.]*(?:Error|Exception|Warning|Exit|Interrupt|Iteration)(?::[^\n]*)?)$",
@@ -194,6 +210,13 @@ FORMATS: tuple[LocationFormat, ...] = (
         "    at TestContext.<anonymous> (file:///w/a.test.js:5:10)",
         "/w/a.test.js",
         5,
+    ),
+    _form(
+        "node, an uncaught error",
+        rf"^(?P<path>(?:file://)?(?:[A-Za-z]:)?/[^\s:]+\.[cm]?[jt]sx?):{_LINE}$",
+        "file:///w/a.test.mjs:2\nimport { gone } from './lib.mjs';",
+        "/w/a.test.mjs",
+        2,
     ),
     _form(
         "node --test",

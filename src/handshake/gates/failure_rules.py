@@ -27,13 +27,19 @@ def _rule(pattern: str, category: FailureCategory, example: str) -> FailureRule:
 
 
 RULES: tuple[FailureRule, ...] = (
+    # node says SyntaxError of a name that a module does not export: this must stand before the syntax rules
+    _rule(
+        r"\b(?:Error: Cannot find module|ERR_MODULE_NOT_FOUND|does not provide an export named)",
+        _C.HALLUCINATION_API,
+        "SyntaxError: The requested module './lib.mjs' does not provide an export named 'gone'",
+    ),
     _rule(
         r"\b(?:SyntaxError|IndentationError|TabError)\b", _C.SYNTAX_ERROR_ISOLATED, "E   SyntaxError: invalid syntax"
     ),
     _rule(r"\b(?:no longer parses|does not parse):", _C.SYNTAX_ERROR_ISOLATED, "a.py no longer parses: line 3: x"),
     _rule(r"\binvalid-syntax\b|: SyntaxError:", _C.SYNTAX_ERROR_ISOLATED, "a.py:1:5: invalid-syntax: Expected `:`"),
     _rule(
-        r"\berror: (?:expected (?:one of|expression|item|pattern|type|identifier|`|';'|'\)'|declaration)|"
+        r"\berror: (?:expected (?:one of|expression|item|pattern|type|identifier|declaration|[`‘'])|"
         r"unexpected (?:closing|token)|this file contains an unclosed|mismatched closing|unterminated)",
         _C.SYNTAX_ERROR_ISOLATED,
         "error: expected one of `!` or `::`, found `x`",
@@ -83,18 +89,13 @@ RULES: tuple[FailureRule, ...] = (
     ),
     _rule(r"\bReferenceError: \S+ is not defined", _C.HALLUCINATION_API, "ReferenceError: foo is not defined"),
     _rule(
-        r"\b(?:Error: Cannot find module|ERR_MODULE_NOT_FOUND|does not provide an export named)",
-        _C.HALLUCINATION_API,
-        "Error: Cannot find module 'left-padd'",
-    ),
-    _rule(
         r"\bF821 |\[(?:attr-defined|name-defined|call-arg|import-not-found)\]|\bno-undef\b",
         _C.HALLUCINATION_API,
         "src/a.py:3:5: F821 Undefined name `foo`",
     ),
     _rule(
         r"\b(?:implicit declaration of function|undefined reference to|was not declared in this scope|"
-        r"has no member named)",
+        r"has no member named)|’ undeclared|' undeclared",
         _C.HALLUCINATION_API,
         "a.c:3:5: error: implicit declaration of function 'fooo'",
     ),

@@ -26,9 +26,8 @@ __all__ = [
 _C = FailureCategory
 _LONGEST_SUMMARY = 120
 
-
 _TEST_PATH = re.compile(r"(?:^|/)(?:tests?/|test_[^/]*$|[^/]*_test\.\w+$|[^/]*\.(?:test|spec)\.\w+$)")
-_ERROR = re.compile(r"(?:E\s+)?(?:\w+\.)*\w*(?:Error|error)\b")
+_ERROR = re.compile(r"(?:E\s+)?(?:\w+\.)*\w*(?:Error|error|ERROR)\b|Found \d+ errors?\b|fatal:")
 _MISSING_NAME = re.compile(r"cannot import name|ModuleNotFoundError|has no attribute|not provide an export named")
 
 
@@ -80,7 +79,7 @@ def failure_category(
 
 
 def _broken_files(text: str) -> set[str]:
-    """The files whose syntax is wrong, by the location nearest to each line that says so."""
+    """The files whose syntax is wrong (two are enough), by the location nearest to each line that says so."""
     lines = text.split("\n")
     files: set[str] = set()
     for index, line in enumerate(lines):
@@ -90,6 +89,8 @@ def _broken_files(text: str) -> set[str]:
         nearest = next((found[0].path for part in around if (found := failing_locations(part))), None)
         if nearest is not None:
             files.add(nearest)
+        if len(files) > 1:
+            break
     return files
 
 
@@ -110,17 +111,13 @@ def summary_line(output: str) -> str:
         tests = "test" if counts.ran == 1 else "tests"
         return f"{counts.failed} of {counts.ran} {tests} {'fails' if counts.failed == 1 else 'fail'}"
     for location in failing_locations(text):
-        if location.message and re.search(r"error|fail|expected|undefined|panic", location.message, re.IGNORECASE):
+        if location.message and re.search(r"error|fail|expected|undefined|panic|assert", location.message, re.I):
             return _short(f"{location.path}:{location.line}: {location.message}")
-    problem = next(
-        (line for line in text.split("\n") if re.match(r"(?:E\s+)?(?:\w+\.)*\w*(?:Error|error)\b", line)), None
-    )
+    problem = next((line for line in text.split("\n") if _ERROR.match(line)), None)
     if problem is not None:
         return _short(problem.removeprefix("E "))
     if counts is not None:
-        return (
-            "no tests ran" if not counts.ran else f"{counts.ran} {'test passes' if counts.ran == 1 else 'tests pass'}"
-        )
+        return f"{counts.ran} {'test passes' if counts.ran == 1 else 'tests pass'}" if counts.ran else "no tests ran"
     last = next((line for line in reversed(text.split("\n")) if line.strip()), "no output")
     return _short(last)
 

@@ -15,6 +15,10 @@ _SEARCH = re.compile(r"^<{5,9} ?SEARCH[ \t]*$")
 _REPLACE = re.compile(r"^>{5,9} ?REPLACE[ \t]*$")
 _DIVIDER = re.compile(r"^={7}[ \t]*$")
 _LOOSE_DIVIDER = re.compile(r"^={5,9}[ \t]*$")
+_NO_FILE = frozenset(
+    {"bash", "sh", "shell", "shell-session", "console", "zsh", "powershell", "diff", "patch", "output"}
+)
+_COMMANDS = (".sh", ".bash", ".zsh", ".ps1", ".diff", ".patch")
 _MARKUP = (".md", ".markdown", ".mdx", ".rst")
 
 
@@ -82,10 +86,16 @@ def _owned_fences(pieces: tuple[Piece, ...]) -> tuple[dict[int, str], list[str]]
 
 def _first_fence(pieces: tuple[Piece, ...], path: str) -> dict[int, str]:
     for index, piece in enumerate(pieces):
-        if piece.kind == "fence" and not (piece.closed and is_signal_block(piece)):
+        if piece.kind == "fence" and not is_signal_block(piece) and not _only_commands(piece, path):
             named = file_line(piece.lines[0]) if piece.lines else None
             return {index: named or path}
     return {}
+
+
+def _only_commands(fence: Piece, path: str) -> bool:
+    """A block of commands or a diff is not the content of a file that is neither."""
+    word = fence.info.split()[0].lower() if fence.info else ""
+    return word in _NO_FILE and "." in path.rpartition("/")[2] and not path.lower().endswith(_COMMANDS)
 
 
 def _edit(path: str, fence: Piece) -> Edit:

@@ -31,7 +31,7 @@ def syntax_regression(path: str, before: bytes | None, after: bytes) -> str | No
     error = syntax_error(path, after)
     if error is None or (before is not None and syntax_error(path, before) is not None):
         return None
-    return f"{path} no longer parses: {error}" if before is not None else f"{path} does not parse: {error}"
+    return f"no longer parses: {error}" if before is not None else f"does not parse: {error}"
 
 
 def _python(path: str, data: bytes) -> str | None:
