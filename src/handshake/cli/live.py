@@ -9,12 +9,15 @@ from typing import Any
 
 from handshake.domain.events import Event
 
+EXCERPT_LINES = 12
+
 
 class LiveView:
     """Renders events as lines. On a terminal the last line shows what is being done, and since when."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
         self._quiet = quiet
+        self._verbose = verbose
         self._tty = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._colour = self._tty and not os.environ.get("NO_COLOR")
         self._status: Any = None
@@ -50,6 +53,23 @@ class LiveView:
         )
         self._status.add_task(what, total=None)
         self._status.start()
+
+    def said(self, who: str, text: str) -> None:
+        """Show a prompt or reply in short: its last lines, where the task and the claim stand."""
+        if self._quiet or not self._verbose:
+            return
+        self.stop()
+        lines = [line for line in text.splitlines() if line.strip()]
+        shown = (
+            lines
+            if len(lines) <= EXCERPT_LINES
+            else [f"… {len(lines) - EXCERPT_LINES} lines", *lines[-EXCERPT_LINES:]]
+        )
+        dim, plain = ("\x1b[2m", "\x1b[0m") if self._colour else ("", "")
+        sys.stderr.write(f"{dim}          {who}:{plain}\n")
+        for line in shown:
+            sys.stderr.write(f"{dim}          | {line[:110]}{plain}\n")
+        sys.stderr.flush()
 
     def stop(self) -> None:
         """Take the moving line away."""

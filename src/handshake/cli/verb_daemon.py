@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
 
 def daemon(
     context: typer.Context,
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="Show prompts and replies in short."),
     once: bool = typer.Option(False, "--once", help="Run what is there now, then leave."),
 ) -> None:
     """Watch the packet folder and run what is ready. Example: handshake daemon"""
@@ -27,7 +28,7 @@ def daemon(
         sys.stderr.write(f"handshake: {text}\n")
         sys.stderr.flush()
 
-    watcher = Daemon(open_surroundings(context.obj), say, quiet_children=context.obj.quiet)
+    watcher = Daemon(open_surroundings(context.obj), say, child_options=("--verbose",) if verbose else ())
 
     def end(_signal: int, _frame: FrameType | None) -> None:
         watcher.stop()

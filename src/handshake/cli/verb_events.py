@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 import typer
 
@@ -19,7 +20,9 @@ def events(
     wp: str | None = typer.Option(None, "--wp", help="Only this packet."),
     mt: str | None = typer.Option(None, "--mt", help="Only this micro-task."),
     event_type: str | None = typer.Option(None, "--type", help="Only this id or name, e.g. FR-EVT-MT-005."),
-    since: str | None = typer.Option(None, "--since", help="Only from this UTC time on, e.g. 2026-01-31T00:00:00Z."),
+    since: datetime | None = typer.Option(
+        None, "--since", help="Only from this UTC time on.", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"]
+    ),
     as_json: Json = False,
 ) -> None:
     """Recorded events, oldest first. Example: handshake events --wp WP-1-Demo --type FR-EVT-MT-012"""
@@ -27,7 +30,9 @@ def events(
     from handshake.domain.canonical import utc_text
     from handshake.recorder.queries import query_events
 
-    found = query_events(_sources(context), wp=wp, mt=mt, event_type=event_type, since=since)
+    found = query_events(
+        _sources(context), wp=wp, mt=mt, event_type=event_type, since=since and since.replace(tzinfo=UTC)
+    )
     if as_json:
         write_json_lines(found)
         return

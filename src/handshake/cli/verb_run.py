@@ -16,6 +16,7 @@ def run(
     context: typer.Context,
     wp_id: str = typer.Argument(help="The packet's id, e.g. WP-1-Demo."),
     again: bool = typer.Option(False, "--again", help="Start a new job although the last one ended."),
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="Show prompts and replies in short."),
     as_json: Json = False,
 ) -> None:
     """Run or resume one packet here, with live progress. Example: handshake run WP-1-Demo"""
@@ -23,7 +24,7 @@ def run(
     from handshake.cli.verb_status import describe, exit_code_of
     from handshake.loop.executor import run_packet
 
-    live = LiveView(quiet=context.obj.quiet or as_json)
+    live = LiveView(quiet=context.obj.quiet or as_json, verbose=verbose)
     around = open_surroundings(context.obj, live)
     try:
         finished = run_packet(around, wp_id, again=again)

@@ -26,10 +26,12 @@ LONGEST_BACKOFF_S = 300.0
 class Daemon:
     """Supervises runs as child processes. Killing it loses nothing: children commit what they do."""
 
-    def __init__(self, around: Surroundings, say: Callable[[str], None], *, quiet_children: bool = False) -> None:
+    def __init__(
+        self, around: Surroundings, say: Callable[[str], None], *, child_options: tuple[str, ...] = ()
+    ) -> None:
         self._around = around
         self._say = say
-        self._quiet = quiet_children
+        self._child_options = child_options
         self._reported: dict[str, str] = {}
         self._backoff: dict[str, tuple[float, float]] = {}
         self._stop = threading.Event()
@@ -114,9 +116,8 @@ class Daemon:
     def _run(self, found: Candidate) -> int:
         self._say(f"{found.wp_id}: {'resuming' if found.why == 'resume' else 'starting'}")
         command = [sys.executable, "-m", "handshake", "-C", str(self._around.repo.root)]
-        command += ["--quiet"] if self._quiet else []
         # a group of its own: Ctrl-C on the terminal reaches the daemon, which ends the child in order
-        self._child = subprocess.Popen([*command, "run", found.wp_id], start_new_session=True)
+        self._child = subprocess.Popen([*command, "run", *self._child_options, found.wp_id], start_new_session=True)  # noqa: S603 - ourselves
         code = self._child.wait()
         self._child = None
         if code in (ExitCode.DONE, ExitCode.WAITS_FOR_HUMAN, ExitCode.CANCELLED):

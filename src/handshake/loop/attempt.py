@@ -60,16 +60,17 @@ class Attempt:
 
 def try_samples(
     run: Run, equipment: Equipment, mt: MicroTaskDefinition, prepared: Prepared, reply: ModelReply, grounds: Grounds
-) -> tuple[Attempt, list[Attempt], ArtifactHandle | None]:
+) -> tuple[Attempt, ArtifactHandle | None]:
     """Apply and judge each sample from the same tree, in order, until one passes.
 
     Returns:
-        the attempt whose files stand in the worktree now, all attempts, and the handle of `validation.json`.
+        the attempt whose files stand in the worktree now, and the handle of `validation.json`.
     """
     before = read_files(equipment, mt)
     attempts: list[Attempt] = []
     seen: set[str] = set()
     for number, sample in enumerate(reply.samples):
+        run.around.watcher.said(f"reply {number + 1} of {len(reply.samples)}", sample.text)
         equipment.workspace.write_snapshot(before)
         attempt = _try(run, equipment, mt, prepared, sample, number, before, grounds, seen)
         attempts.append(attempt)
@@ -78,7 +79,7 @@ def try_samples(
     best = next((a for a in attempts if a.passed or a.escape), max(attempts, key=lambda a: a.worth))
     equipment.workspace.write_snapshot(best.files)
     _store_edits(run, prepared, best, attempts)
-    return best, attempts, _store_validation(run, prepared, attempts)
+    return best, _store_validation(run, prepared, attempts)
 
 
 def read_files(equipment: Equipment, mt: MicroTaskDefinition) -> dict[str, bytes | None]:

@@ -6,7 +6,7 @@ from handshake.domain.ledger import LedgerStep, StepStatus, idempotency_key, ste
 from handshake.domain.microtask import MicroTaskDefinition
 from handshake.domain.progress import MtStatus
 from handshake.domain.reply import ValidationResult
-from handshake.gates.claims import count_tests
+from handshake.gates.counted_tests import count_tests
 from handshake.loop.equipment import Equipment
 from handshake.loop.run import Run
 from handshake.loop.validate import Grounds, run_commands
@@ -17,7 +17,7 @@ def begin_mt(run: Run, equipment: Equipment, mt: MicroTaskDefinition) -> None:
     zero = step_id(mt.mt_id, 0)
     grounds = Grounds(zero, 0, mt, base={}, already_satisfied=True, tests_before=None, flaky_spent=True)
     specs = run_commands(run, equipment, grounds, 0, mt.verify)
-    equipment.workspace.discard_unexpected(())
+    equipment.workspace.restore(equipment.workspace.changed_paths())
     satisfied = all(spec.passed for spec in specs if spec.blocking)
     output = "\n".join(spec.stdout_tail + spec.stderr_tail for spec in specs)
     result = ValidationResult(
@@ -59,9 +59,8 @@ def _show_files(run: Run, mt: MicroTaskDefinition) -> None:
             run.store(place, data)
 
 
-def grounds_for(run: Run, equipment: Equipment, mt: MicroTaskDefinition, this_step: str, number: int) -> Grounds:
+def grounds_for(run: Run, mt: MicroTaskDefinition, this_step: str, number: int) -> Grounds:
     """What this MT's claims are judged against."""
-    del equipment
     entry = run.entry(mt.mt_id)
     base = run.around.repo.tree(run.job.workspace.head_commit)
     verdicts = run.artifact_json(run.paths.step(step_id(mt.mt_id, 0), "validation.json")) or {"results": [{}]}

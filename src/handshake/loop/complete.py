@@ -87,7 +87,11 @@ def commit_files(
     when = run.around.clock.now()
     failpoint("wp.commit:before")
     bare = equipment.objects.write_commit(
-        parent=space.head_commit, changes=dict(files), message="candidate", when=when
+        parent=space.head_commit,
+        base_tree=space.head_commit,
+        changes=dict(files),
+        message="candidate",
+        when=when,
     )
     failpoint("manifest.write:before")
     changed = changes_between(run.around.repo, space.base_commit, bare, tuple(files))
@@ -104,6 +108,7 @@ def commit_files(
     failpoint("packet.edit:after")
     commit = equipment.objects.write_commit(
         parent=space.head_commit,
+        base_tree=space.head_commit,
         changes={**files, space.packet_path: edited},
         message=commit_message(subject, {"WP": run.job.wp_id, **trailers}),
         when=when,

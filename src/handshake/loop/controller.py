@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from handshake.context.errors import PromptInjectionFound
+from handshake.context.errors import ContextGuardFailed, PromptInjectionFound
 from handshake.domain.decision import Action, GateReason
 from handshake.domain.errors import CapabilityViolation, JobPoisoned
 from handshake.domain.progress import MtStatus, ProgressStatus
@@ -107,6 +107,10 @@ def _work_on_mt(run: Run, equipment: Equipment, act: Act) -> None:
         iterate(run, equipment, mt)
     except PromptInjectionFound as found:
         _poison_for(run, found)
+    except ContextGuardFailed as blocked:
+        figures = {"mt_id": mt.mt_id, "guard": blocked.guard, "why": blocked.reason}
+        stop_for_human(run, GateReason.RESOURCE_EXHAUSTED, figures, mt_id=mt.mt_id)
+        run.publish(f"{mt.mt_id}: {blocked.guard} blocks the prompt", MT=mt.mt_id, Decision="hard_gate")
     except CapabilityViolation as violation:
         run.update_entry(mt.mt_id, status=MtStatus.FAILED)
         fail(run, violation.what, "capability_violation")
@@ -148,7 +152,7 @@ def _close(run: Run, equipment: Equipment) -> None:
 def _poison_for(run: Run, found: PromptInjectionFound) -> None:
     run.emit(
         "FR-EVT-SEC-VIOLATION",
-        {"guard": found.guard, "file": found.file, "line": found.line, "pattern": found.pattern},
+        {"guard": found.guard, "file": found.file, "line": found.line_number, "pattern": found.pattern},
         key="end/sec-violation",
     )
     poison(run, found.what)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from handshake.domain.canonical import utc_text
 from handshake.domain.errors import UsageError
 from handshake.loop.controller import carry_on
 from handshake.loop.equipment import Equipment
+from handshake.loop.preview import UNKNOWN_WINDOW
 from handshake.loop.recover import load_run, recover
 from handshake.loop.run import Run, Surroundings
 from handshake.loop.start import base_commit_of, make_plan, merged_policy, new_job, read_runnable_packet
-from handshake.models.chain import ProviderPool, preflight
+from handshake.models.chain import ProviderPool, ResolvedLevel, preflight, resolve_chain
 from handshake.models.replies import ReplyStore
-from handshake.repo.locks import RunLock
-from handshake.repo.store import ObjectStore, TrackingBranch, clear_stale_ref_lock, open_object_store
+from handshake.repo.locks import RunLock, read_heartbeat
+from handshake.repo.store import ObjectStore, TrackingBranch, clear_stale_ref_lock
 from handshake.repo.workspace import Workspace
 from handshake.toolbus.bus import ToolBus
 from handshake.toolbus.capabilities import profile_for
@@ -31,25 +33,20 @@ def run_packet(around: Surroundings, wp_id: str, *, again: bool = False) -> Run:
     """
     settings = around.settings
     lock = RunLock(around.repo.state_dir / "locks" / f"{wp_id}.lock", around.clock)
-    before = lock.read_heartbeat()
-    with lock:
-        branch = TrackingBranch(around.repo, wp_id, namespace=settings.tracking.namespace, identity=settings.identity)
+    before = read_heartbeat(lock.path)
+    with lock, ProviderPool(settings, root=around.repo.root) as pool:
+        objects = ObjectStore(around.repo, settings.identity)
+        branch = TrackingBranch(around.repo, wp_id, settings.tracking.namespace, objects=objects)
         clear_stale_ref_lock(around.repo, branch.ref)
-        clear_stale_ref_lock(around.repo, f"refs/heads/feat/{wp_id}")
-        objects = open_object_store(around.repo, identity=settings.identity)
-        pool = ProviderPool(settings)
-        try:
-            run = load_run(around, branch)
-            if run is None or (run.ended and again):
-                run = _create(around, branch, objects, pool, wp_id)
-            elif not run.ended:
-                preflight(run.job.execution_policy, settings, pool)
-                recover(run, _replies(around, run), before.ts if before else None)
-            lock.describe(run.job.workflow_run_id)
-            carry_on(run, equip(around, run, objects, pool))
-            return run
-        finally:
-            pool.close_all()
+        run = load_run(around, branch)
+        if run is None or (run.ended and again):
+            run = _create(around, branch, objects, pool, wp_id)
+        elif not run.ended:
+            preflight(resolve_chain(run.job.execution_policy, settings), around.repo.root)
+            recover(run, reply_store(run), utc_text(before.ts) if before else None)
+        lock.workflow_run_id = run.job.workflow_run_id
+        carry_on(run, equip(run, objects, pool))
+        return run
 
 
 def _create(
@@ -58,11 +55,12 @@ def _create(
     packet, data = read_runnable_packet(around, wp_id)
     policy = merged_policy(around, packet)
     around.watcher.working("looking for the models of the chain")
-    facts = preflight(policy, around.settings, pool)
+    levels = preflight(resolve_chain(policy, around.settings), around.repo.root)
+    first = pool.provider(levels[0].level.model_id).facts
     choose_sandbox(around.settings.sandbox)  # refused before anything is written, not in the middle
-    base = base_commit_of(around)
     around.watcher.working("cutting the scope into micro-tasks")
-    plan = make_plan(around, packet, base, facts[0].profile, min(f.context_window for f in facts))
+    window = min(first.context_window, _smallest_named(levels))
+    plan = make_plan(around, packet, base_commit_of(around), first.profile, window)
     unknown = [mt_id for mt_id in policy.pause_points if mt_id not in plan.order]
     if unknown:
         raise UsageError(
@@ -72,10 +70,23 @@ def _create(
     return new_job(around, branch, objects, packet, data, plan, policy)
 
 
-def equip(around: Surroundings, run: Run, objects: ObjectStore, pool: ProviderPool) -> Equipment:
+def _smallest_named(levels: tuple[ResolvedLevel, ...]) -> int:
+    """The smallest context window that the configuration names; higher levels are opened when needed."""
+    named = [level.config.context_window for level in levels if level.config and level.config.context_window]
+    return min(named, default=UNKNOWN_WINDOW)
+
+
+def equip(run: Run, objects: ObjectStore, pool: ProviderPool) -> Equipment:
     """The tools of this run."""
-    settings = around.settings
-    workspace = Workspace(around.repo, run.job.wp_id, run.job.workspace.wp_branch, settings.worktrees.dir)
+    around, settings = run.around, run.around.settings
+    workspace = Workspace(
+        around.repo,
+        run.job.wp_id,
+        run.job.workspace.wp_branch,
+        settings.worktrees.dir,
+        objects=objects,
+        clock=around.clock,
+    )
 
     def record(event_type: str, payload: dict[str, object], key: str) -> None:
         index = run.job.execution_state.current_mt_index
@@ -90,8 +101,9 @@ def equip(around: Surroundings, run: Run, objects: ObjectStore, pool: ProviderPo
         record=record,
         artifact_prefix=run.paths.root,
     )
-    return Equipment(pool, _replies(around, run), bus, workspace, objects)
+    return Equipment(pool, reply_store(run), bus, workspace, objects)
 
 
-def _replies(around: Surroundings, run: Run) -> ReplyStore:
-    return ReplyStore(around.repo.state_dir / "replies" / run.job.job_id)
+def reply_store(run: Run) -> ReplyStore:
+    """Where this job's replies are kept: durable, local, never pushed."""
+    return ReplyStore(run.around.repo.state_dir / "replies" / run.job.job_id)

@@ -60,7 +60,7 @@ def poison(run: Run, reason: str) -> None:
 
 def _run_test_plan(run: Run, equipment: Equipment) -> tuple[SpecResult, ...]:
     """The packet's whole TEST_PLAN on the branch as it is."""
-    equipment.workspace.discard_unexpected(())
+    equipment.workspace.restore(equipment.workspace.changed_paths())
     specs = tuple(VerificationSpec(command=command, timeout_ms=LONGEST_VERIFY_MS) for command in run.plan.test_plan)
     closing = run.plan.definition(run.plan.order[-1])
     grounds = Grounds("final", 0, closing, base={}, already_satisfied=True, tests_before=None)
@@ -85,6 +85,7 @@ def _final_commit(run: Run, equipment: Equipment, specs: tuple[SpecResult, ...],
     failpoint("final.commit:before")
     commit = equipment.objects.write_commit(
         parent=space.head_commit,
+        base_tree=space.head_commit,
         changes={space.packet_path: packet},
         message=commit_message(f"{run.job.wp_id}: done", {"WP": run.job.wp_id, "Job": run.job.job_id}),
         when=run.around.clock.now(),

@@ -1,4 +1,4 @@
-"""Escalation records and distillation candidates: what a failure teaches, kept as records. Contract: `learning.md`."""
+"""Escalation records and distillation candidates: what a failure teaches. Contract: `learning.md`."""
 
 from __future__ import annotations
 

@@ -7,8 +7,10 @@ has the same content key, so its stored reply is found.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Literal
 
-from handshake.context.compile import CompiledContext, ContextRequest, PreviousIteration, compile_context
+from handshake.context.compile import compile_context
+from handshake.context.request import CompiledContext, ContextRequest, PreviousIteration
 from handshake.domain.ledger import LedgerStep, StepStatus, idempotency_key, step_id
 from handshake.domain.microtask import MicroTaskDefinition
 from handshake.domain.modelcall import ModelRequest, Sampling
@@ -21,9 +23,11 @@ from handshake.gates.failures import failing_locations
 from handshake.loop.equipment import Equipment
 from handshake.loop.limits import LONGEST_ITERATION_S, TOKENS_PER_ITERATION
 from handshake.loop.run import Run
+from handshake.models.grammar import completion_grammar
 from handshake.models.lora import choose_lora
-from handshake.models.profiles import PROFILES, Profile, completion_grammar
+from handshake.models.profiles import PROFILES, Profile
 from handshake.models.provider import Provider
+from handshake.planning.languages import language_of
 
 
 class StoredRequest(Record):
@@ -181,7 +185,7 @@ def _injection_waivers(run: Run) -> tuple[tuple[str, str], ...]:
     return tuple((path, pattern) for w in waivers for path in w.paths for pattern in w.patterns)
 
 
-def _edit_form(run: Run, mt_id: str, profile: Profile) -> str:
+def _edit_form(run: Run, mt_id: str, profile: Profile) -> Literal["whole", "search_replace", "either"]:
     """The profile's forms; after two failures of one form in a row, the other. Contract: `models.md`."""
     if len(profile.edit_forms) == 1:
         return profile.edit_forms[0]
@@ -215,7 +219,7 @@ def _previous(run: Run, mt_id: str) -> PreviousIteration | None:
     judged = next((r for r in results if r.sample == edits.get("kept", 0)), None)
     tails = [s.stdout_tail + s.stderr_tail for s in judged.spec_results if not s.passed] if judged else []
     output = "\n".join(tails)
-    kept = next((s for s in edits.get("samples", []) if s["sample"] == edits.get("kept", 0)), {})
+    kept: dict[str, Any] = next((s for s in edits.get("samples", []) if s["sample"] == edits.get("kept", 0)), {})
     return PreviousIteration(
         outcome=last.outcome.value,
         error=last.error_summary,
@@ -242,7 +246,8 @@ def _sampling(
     grammar_wanted = profile.grammar if config.grammar is None else config.grammar
     grammar = None
     if grammar_wanted and provider.facts.supports_grammar and len(mt.files.writable) == 1:
-        grammar = completion_grammar(mt, mt.files.writable[0])
+        language = language_of(mt.files.writable[0])
+        grammar = completion_grammar(mt, language.name if language else "")
     return Sampling(
         temperature=config.temperature if config.temperature is not None else profile.temperature,
         # each iteration draws anew, and a replay draws the same

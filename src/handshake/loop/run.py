@@ -44,6 +44,10 @@ class Watcher(Protocol):
         """Something that takes a while began."""
         ...
 
+    def said(self, who: str, text: str) -> None:
+        """A prompt or a reply, whole."""
+        ...
+
 
 class NobodyWatches:
     """A watcher that looks away."""
@@ -52,6 +56,9 @@ class NobodyWatches:
         """Nothing."""
 
     def working(self, what: str) -> None:
+        """Nothing."""
+
+    def said(self, who: str, text: str) -> None:
         """Nothing."""
 
 

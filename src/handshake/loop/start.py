@@ -20,6 +20,7 @@ from handshake.domain.job import (
 )
 from handshake.domain.ledger import RunLedger
 from handshake.domain.microtask import Plan
+from handshake.domain.operation import CapabilityCheck
 from handshake.domain.packet import Packet
 from handshake.domain.packet_text import is_governance_command, read_packet
 from handshake.domain.policy import ExecutionPolicy
@@ -30,7 +31,8 @@ from handshake.loop.run import Run, Surroundings, commit_message
 from handshake.models.profiles import PROFILES
 from handshake.planning.generate import generate_plan
 from handshake.repo.store import ObjectStore, TrackingBranch
-from handshake.toolbus.capabilities import check_commands, profile_for
+from handshake.toolbus.capabilities import decide, profile_for
+from handshake.toolbus.commands import programs_of
 
 
 def read_runnable_packet(around: Surroundings, wp_id: str) -> tuple[Packet, bytes]:
@@ -132,9 +134,7 @@ def make_plan(
         files_per_mt=PROFILES[first_profile].files_per_mt,
         is_governance_command=is_governance_command,
     )
-    profile = profile_for(around.settings.commands.allow)
-    commands = [spec.command for mt in plan.definitions for spec in mt.verify]
-    denied = [check for check in check_commands(commands, profile) if check.decision_outcome == "deny"]
+    denied = [check for check in check_commands(around, plan) if check.decision_outcome == "deny"]
     if denied:
         names = ", ".join(sorted({check.capability_id for check in denied}))
         raise JobRefused(
@@ -142,6 +142,18 @@ def make_plan(
             next_step="add the program to commands.allow in .handshake/config.yaml, then: handshake trust",
         )
     return plan
+
+
+def check_commands(around: Surroundings, plan: Plan) -> list[CapabilityCheck]:
+    """Every program of every verify command against the profile: the check at job creation.
+
+    Raises:
+        CapabilityViolation: a command that the shell grammar cannot read.
+    """
+    profile = profile_for(around.settings.commands.allow)
+    commands = {spec.command for mt in plan.definitions for spec in mt.verify} | set(plan.test_plan)
+    programs = sorted({program for command in commands for program in programs_of(command)})
+    return [decide(profile, f"proc.exec:{program}", stage="creation") for program in programs]
 
 
 def new_job(
@@ -165,7 +177,9 @@ def new_job(
     job_id = around.ids.uuid7()
     message = commit_message(f"{packet.wp_id}: the packet as signed", {"WP": packet.wp_id, "Job": job_id})
     failpoint("wp.commit:before")
-    checkpoint = objects.write_commit(parent=start, changes={packet.path: data}, message=message, when=now)
+    checkpoint = objects.write_commit(
+        parent=start, base_tree=start, changes={packet.path: data}, message=message, when=now
+    )
     held = f"refs/handshake/held/{packet.wp_id}"
     objects.update_ref(held, checkpoint, expected=around.repo.resolve(held))
     failpoint("wp.commit:after")
@@ -264,6 +278,9 @@ def _announce(run: Run, plan: Plan, policy: ExecutionPolicy, data: bytes) -> Non
         key="start/wp",
     )
     run.emit("FR-EVT-GOV-GATES-001", {"gate": "pre_work", "outcome": "pass", "error_codes": []}, key="start/pre-work")
+    for check in check_commands(run.around, plan):
+        payload = check.model_dump(mode="json", exclude_none=True)
+        run.emit("FR-EVT-CAP", payload, key=f"start/cap/{check.capability_id}")
     run.emit(
         "FR-EVT-MT-001",
         {

@@ -36,7 +36,7 @@ def iterate(run: Run, equipment: Equipment, mt: MicroTaskDefinition) -> None:
     prepared = prepare(run, equipment, mt)
     began = run.ledger.step(prepared.step_id)
     started_at = began.started_at if began and began.started_at else run.around.clock.now()
-    grounds = grounds_for(run, equipment, mt, prepared.step_id, prepared.number)
+    grounds = grounds_for(run, mt, prepared.step_id, prepared.number)
     before = read_files(equipment, mt)
     try:
         reply = obtain_reply(run, equipment, mt, prepared)
@@ -47,11 +47,11 @@ def iterate(run: Run, equipment: Equipment, mt: MicroTaskDefinition) -> None:
                 f"model {prepared.stored.model_id} stays down: {failure.what}",
                 next_step=failure.next_step or f"start it, then: handshake run {run.job.wp_id}",
             ) from failure
-        best, attempts, evidence = _no_reply(failure, before), [], None
+        best, evidence = _no_reply(failure, before), None
         reply = _empty_reply(prepared)
     else:
         run.set_phase(Phase.VALIDATING)
-        best, attempts, evidence = try_samples(run, equipment, mt, prepared, reply, grounds)
+        best, evidence = try_samples(run, equipment, mt, prepared, reply, grounds)
     record = _record(run, prepared, reply, best, started_at, evidence_ref=evidence)
     history = _history(run, mt, record, best)
     decision = decide(best.signal, best.validation, history, run.job.execution_policy)

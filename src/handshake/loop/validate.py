@@ -9,16 +9,14 @@ from itertools import count
 from handshake.domain.microtask import Expect, MicroTaskDefinition, VerificationSpec
 from handshake.domain.operation import EngineResult
 from handshake.domain.reply import CompletionSignal, SpecResult, ValidationResult
-from handshake.gates.claims import (
-    check_added_lines,
-    check_changed,
-    check_evidence,
-    check_test_files,
-    count_tests,
-)
+from handshake.gates.claims import check_changed, check_evidence
+from handshake.gates.counted_tests import count_tests
 from handshake.gates.failures import failure_category, summary_line
+from handshake.gates.graders import check_graders
+from handshake.gates.stubs import check_added_lines
 from handshake.loop.equipment import Equipment
 from handshake.loop.run import Run
+from handshake.planning.languages import is_test_file
 from handshake.toolbus.operations import shell_operation
 
 LONGEST_VERIFY_MS = 300_000
@@ -147,7 +145,15 @@ def validate(
     """The verdict on a claim. Every condition that fails gives its own reason."""
     mt, base = grounds.mt, grounds.base
     reasons = [
-        *check_evidence(signal, mt.done, mt.files.writable, base, now),
+        *check_evidence(
+            signal,
+            mt.done,
+            (*mt.files.writable, *mt.files.read),
+            base,
+            {**{path: equipment.workspace.read(path) for path in mt.files.read}, **now},
+            writable=mt.files.writable,
+            already_satisfied=grounds.already_satisfied,
+        ),
         *check_added_lines(base, now),
         *check_changed(base, now, grounds.already_satisfied),
         *_strangers(equipment, mt, "before the verify commands"),
@@ -159,7 +165,8 @@ def validate(
     reasons += [f"`{s.command}`: {s.reason}" for s in specs if s.blocking and not s.passed]
     output = "\n".join(s.stdout_tail + s.stderr_tail for s in specs)
     tests_now = count_tests(output)
-    reasons += check_test_files(base, now, grounds.tests_before, tests_now)
+    own_tests = {path: (base.get(path), data) for path, data in now.items() if is_test_file(path)}
+    reasons += check_graders({}, own_tests, tests_before=grounds.tests_before, tests_now=tests_now)
     passed = not reasons
     return ValidationResult(
         passed=passed,
