@@ -121,8 +121,10 @@ def _tests(path: str, data: bytes) -> dict[str, _Test] | None:
 def _matched_tests(pattern: LanguageTests, text: str) -> dict[str, _Test]:
     """Each test with the text from its name to the next one's (and the line it begins on)."""
     found = list(pattern.test.finditer(text))
+    if not found:
+        return {}
     ends = [text.rfind("\n", 0, match.start()) + 1 for match in found[1:]] + [len(text)]
-    whole_file = pattern.skip.search(text[: found[0].start()]) is not None if found else False
+    whole_file = pattern.skip.search(text[: found[0].start()]) is not None
     tests: dict[str, _Test] = {}
     for match, end in zip(found, ends, strict=True):
         body = text[text.rfind("\n", 0, match.start()) + 1 : max(end, match.end())]

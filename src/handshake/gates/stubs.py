@@ -19,7 +19,7 @@ _STUBS = re.compile(
     r"\b(?:todo|unimplemented)!\s*[({\[]"
     r"|\b(?:panic!?|throw\s+new\s+\w*(?:Error|Exception)|throw\s+\w*Error|raise|abort|die|fatalError)\b"
     r".*\b(?:not\s+(?:yet\s+)?implemented|unimplemented)\b"
-    r"|\bthrow\s+new\s+(?:NotImplemented\w*|UnsupportedOperationException)\b|\bTODO\s*\(",
+    r"|\bthrow\s+new\s+(?:NotImplemented\w*|UnsupportedOperationException)\b",
     re.IGNORECASE,
 )
 _RAISES = re.compile(r"^\s*raise\s+NotImplementedError\b|^\s*return\s+NotImplemented\s*$")
