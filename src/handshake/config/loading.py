@@ -1,4 +1,4 @@
-"""The merged configuration: repository, user, environment, flags; later wins. Contract: `interface.md`, Configuration."""
+"""The merged configuration: repository, user, variables, flags; later wins. Contract: `interface.md`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which repositories may start programs by their configuration. Contract: `interface.md`, Configuration, last sentence.
+"""Which repositories may start programs by their configuration. Contract: `interface.md`, Configuration.
 
 The record lies outside the repository: what a clone brings along cannot vouch for itself.
 """

@@ -7,7 +7,7 @@ import re
 _ESCAPES = {"a": 7, "b": 8, "t": 9, "n": 10, "v": 11, "f": 12, "r": 13, '"': 34, "\\": 92}
 _NAMES = {code: sign for sign, code in _ESCAPES.items()}
 _PLAIN = re.compile(r"^[A-Za-z0-9_.+@=,()\[\]/ -]+$")
-_PART = re.compile(r"\\([0-7]{3}|.)", re.DOTALL)
+_PART = re.compile(r"\\([0-7]{3}|[abtnvfr\"\\])")
 
 
 def quoted_name(path: str) -> str:
@@ -32,11 +32,13 @@ def unquoted_name(text: str) -> str:
     """The name that `quoted_name` wrote; any other text is returned as it is."""
     if len(text) < 2 or not (text.startswith('"') and text.endswith('"')):
         return text
-    data = _PART.sub(lambda found: chr(_code(found.group(1))), text[1:-1])
-    return b"".join(
-        bytes([ord(sign)]) if ord(sign) < 256 else sign.encode("utf-8", "surrogateescape") for sign in data
-    ).decode("utf-8", "surrogateescape")
+    out, position, inner = b"", 0, text[1:-1]
+    for escape in _PART.finditer(inner):
+        out += inner[position : escape.start()].encode("utf-8", "surrogateescape")
+        out += bytes([_code(escape.group(1))])
+        position = escape.end()
+    return (out + inner[position:].encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
 
 
 def _code(escape: str) -> int:
-    return _ESCAPES[escape] if escape in _ESCAPES else (int(escape, 8) & 0xFF if escape.isdigit() else ord(escape))
+    return _ESCAPES[escape] if escape in _ESCAPES else int(escape, 8) & 0xFF

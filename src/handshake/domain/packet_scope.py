@@ -99,7 +99,12 @@ def normal_path(path: str) -> str:
     text = path.strip().strip("`").strip()
     if is_placeholder(text):
         raise UnreadablePath(f"`{text}` is a placeholder")
-    flat = unquoted_name(text) if text.startswith('"') else text.replace("\\", "/")
+    return canonical_path(unquoted_name(text) if text.startswith('"') else text.replace("\\", "/"))
+
+
+def canonical_path(flat: str) -> str:
+    """A real file name, nothing in it decoration, without empty and `.` parts. Raises as `normal_path`."""
+    text = flat
     if flat.startswith("/") or re.match(r"^[A-Za-z]:", flat) or flat.startswith("~"):
         raise UnreadablePath(f"`{text}` is not relative to the repository")
     folder = flat.endswith("/")

@@ -13,7 +13,7 @@ from handshake.domain.packet import WP_ID_PATTERN, Finding, Packet, PacketStatus
 from handshake.domain.packet_commands import is_governance_command
 from handshake.domain.packet_edit import append_section_line, set_status, with_manifest
 from handshake.domain.packet_fields import Remarks, read_fields, read_parts
-from handshake.domain.packet_lines import PacketLines, read_lines
+from handshake.domain.packet_lines import PacketLines, read_lines, without_code_spans
 from handshake.domain.packet_manifest import read_manifest
 from handshake.domain.packet_waivers import read_reports, read_waivers
 
@@ -28,6 +28,11 @@ __all__ = [
 ]
 
 MOST_LINES = 1_000_000
+_PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+_TEMPLATE_NAMES = frozenset(
+    ("wp_id", "base_wp_id", "date", "requestor", "signature", "what", "why", "path", "criterion", "command")
+)
+_MACHINE_WRITES = ("IMPLEMENTATION", "VALIDATION", "STATUS_HANDOFF", "EVIDENCE", "VALIDATION_REPORTS")
 _DATE = re.compile(r"(?<!\d)(?:19|20)\d{2}[-_.]?(?:0[1-9]|1[0-2])[-_.]?(?:0[1-9]|[12]\d|3[01])(?!\d)")
 
 
@@ -85,6 +90,8 @@ def read_packet(data: bytes, path: str) -> PacketReading:
             reports=read_reports(lines),
             headings=tuple((heading.text, heading.line + 1) for heading in lines.headings),
         )
+    if not fields.is_stub:
+        _remark_on_placeholders(lines, remarks)
     ordered = sorted(remarks.findings, key=lambda f: (f.line or 0, f.severity, f.code, f.what))
     return PacketReading(packet, tuple(ordered), lines)
 
@@ -109,6 +116,18 @@ def _remark_on_bytes(lines: PacketLines, remarks: Remarks, *, empty: bool) -> No
         remarks.error(
             "HSK-PKT-COMMENT", lines.open_comment, "the comment that opens here is never closed", "close it with -->"
         )
+
+
+def _remark_on_placeholders(lines: PacketLines, remarks: Remarks) -> None:
+    """`{lower_case}` left from a template, in what a person fills in; inline code may hold such words."""
+    named = {finding.line for finding in remarks.findings}
+    machine = next((h.line for h in lines.headings if h.section in _MACHINE_WRITES), len(lines.live))
+    for number in range(machine):
+        text = lines.live[number]
+        found = _PLACEHOLDER.search(without_code_spans(text)) if "{" in text else None
+        if found and number + 1 not in named:
+            say = remarks.error if found.group(1) in _TEMPLATE_NAMES else remarks.warning
+            say("HSK-PKT-PLACEHOLDER", number, f"the placeholder {found.group(0)} is still there", "fill it in")
 
 
 def is_runnable(packet: Packet) -> list[Finding]:

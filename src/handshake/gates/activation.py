@@ -1,0 +1,148 @@
+"""May this packet run? Contract: `packets-and-gates.md`, Activation."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from handshake.domain.packet import Finding, Packet, PacketStatus
+from handshake.domain.packet_fields import Remarks
+from handshake.domain.packet_text import is_runnable, read_packet
+from handshake.domain.settings import Settings
+from handshake.gates.phase import phase_findings
+
+_WP = re.compile(r"WP-[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class ActivePacket:
+    """A packet that asks to be run, with what stands in its way."""
+
+    path: str
+    data: bytes
+    packet: Packet | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def may_run(self) -> bool:
+        """Whether nothing stands in its way."""
+        return self.packet is not None and not any(f.severity == "error" for f in self.findings)
+
+
+def activation_findings(packet: Packet, folder: Path, settings: Settings, registry_text: str | None) -> list[Finding]:
+    """What stands between a packet that reads well and its run, beyond the findings of reading.
+
+    Args:
+        folder: the packet folder in the working tree; other revisions are looked for there.
+        registry_text: the traceability registry, None where there is none.
+
+    Raises:
+        EnvironmentProblem, UsageError: signed commits are asked for and git cannot be asked.
+    """
+    findings = is_runnable(packet)
+    file = folder / packet.path.replace("\\", "/").rpartition("/")[2]
+    if file.is_file() and not packet.is_stub:
+        data = file.read_bytes()
+        findings += phase_findings(read_packet(data, packet.path).lines, packet.path, manifest_is_evidence=False)
+    if not packet.is_stub:
+        findings += _revision_findings(packet, folder, registry_text)
+    remarks = Remarks(packet.path)
+    if settings.governance.mode == "strict":
+        remarks.error(
+            "HSK-ACT-STRICT",
+            None,
+            "governance.mode is strict, and refinement, signature audit, board and registry cannot be checked yet",
+            "set governance.mode: standard in .handshake/config.yaml",
+        )
+    if settings.governance.signed_commits:
+        _remark_on_commit(packet, file, remarks)
+    return findings + remarks.findings
+
+
+def registry_entries(text: str) -> dict[str, tuple[str, ...]]:
+    """Base WP to the active packets the registry names for it: table rows, `base -> packet`, or `base: packet`."""
+    found: dict[str, tuple[str, ...]] = {}
+    for line in text.splitlines():
+        names = [name.removesuffix(".md").rstrip(".") for name in _WP.findall(line)]
+        if len(names) >= 2:
+            known = found.get(names[0], ())
+            found[names[0]] = known if names[1] in known else (*known, names[1])
+    return found
+
+
+def _revision_findings(packet: Packet, folder: Path, registry_text: str | None) -> list[Finding]:
+    remarks = Remarks(packet.path)
+    active = registry_entries(registry_text or "").get(packet.base_wp_id, ())
+    if len(active) > 1:
+        remarks.error(
+            "HSK-ACT-REGISTRY",
+            None,
+            f"the registry names {len(active)} active packets for {packet.base_wp_id}: {', '.join(active)}",
+            "keep one",
+        )
+    elif active and active[0] != packet.wp_id:
+        remarks.error(
+            "HSK-ACT-REGISTRY",
+            None,
+            f"the registry names {active[0]} as the active packet of {packet.base_wp_id}",
+            f"to run this one, write {packet.base_wp_id} -> {packet.wp_id} there",
+        )
+    elif not active:
+        others = _other_revisions(packet, folder)
+        if others:
+            remarks.error(
+                "HSK-ACT-AMBIGUOUS",
+                None,
+                f"{packet.base_wp_id} has several revisions ({', '.join(others)}) and the registry names none",
+                f"write {packet.base_wp_id} -> {packet.wp_id} in the registry",
+            )
+    return remarks.findings
+
+
+def _other_revisions(packet: Packet, folder: Path) -> list[str]:
+    revision = re.compile(re.escape(packet.base_wp_id) + r"(?:-v\d+)?$")
+    others = []
+    for file in sorted(folder.glob("WP-*.md")) if folder.is_dir() else []:
+        if file.stem == packet.wp_id or not revision.match(file.stem):
+            continue
+        other = read_packet(file.read_bytes(), file.name).packet
+        if other is None or not other.is_stub:
+            others.append(file.stem)
+    return others
+
+
+def _remark_on_commit(packet: Packet, file: Path, remarks: Remarks) -> None:
+    from handshake.repo.git import find_repository
+
+    repo = find_repository(file.parent)
+    commit = repo.git.text("log", "-1", "--format=%H", "HEAD", "--", f":(top,literal){packet.path}")
+    if not commit or repo.tree("HEAD").read(packet.path) != file.read_bytes():
+        remarks.error("HSK-ACT-SIGNED", None, "the packet as it stands is not committed", "git commit -S it")
+        return
+    if repo.git.run("verify-commit", commit, check=False).code != 0:
+        remarks.error(
+            "HSK-ACT-SIGNED",
+            None,
+            f"the packet's last commit {commit[:12]} has no signature that git verifies",
+            f"git verify-commit {commit[:12]}",
+        )
+
+
+def find_active_packets(root: Path, settings: Settings) -> tuple[ActivePacket, ...]:
+    """Every packet in the folder that asks to be run, or cannot be read, by name. Stubs and others are left out."""
+    folder = root / settings.paths.packets
+    registry_file = root / settings.paths.registry
+    registry = registry_file.read_text(encoding="utf-8", errors="replace") if registry_file.is_file() else None
+    found = []
+    for file in sorted(folder.glob("WP-*.md")) if folder.is_dir() else []:
+        path = f"{settings.paths.packets}/{file.name}"
+        data = file.read_bytes()
+        reading = read_packet(data, path)
+        packet, findings = reading.packet, list(reading.findings)
+        if packet is not None:
+            if packet.is_stub or packet.status not in (PacketStatus.READY_FOR_DEV, PacketStatus.IN_PROGRESS):
+                continue
+            findings += activation_findings(packet, folder, settings, registry)
+        found.append(ActivePacket(path, data, packet, tuple(findings)))
+    return tuple(found)

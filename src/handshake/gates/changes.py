@@ -1,0 +1,224 @@
+"""What changed between two trees, as git sees it and as no attribute, driver or setting can bend it.
+
+Contract: `packets-and-gates.md`, Post-work gate, second paragraph.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from handshake.domain.errors import EnvironmentProblem
+from handshake.repo.git import Repository
+
+SYMLINK = 0o120000
+SUBMODULE = 0o160000
+
+_HUNK = re.compile(rb"^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
+# Plumbing with every switch given: configuration, attributes and drivers of the repository change nothing.
+_DIFF = (
+    "diff-tree",
+    "-r",
+    "--no-renames",
+    "--no-ext-diff",
+    "--no-textconv",
+    "--no-color",
+    "--no-relative",
+    "--ignore-submodules=none",
+    "--submodule=short",
+    "--src-prefix=a/",
+    "--dst-prefix=b/",
+    "--diff-algorithm=myers",
+    "--no-indent-heuristic",
+    "--inter-hunk-context=0",
+    f"-O{os.devnull}",
+)
+
+Window = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class FileChange:
+    """One file's change. Contents are None where there is no file; a submodule's content names its commit.
+
+    `added` and `deleted` are git's line counts, 0 for binary files. The windows are the changed lines, 1-based
+    and inclusive, of each hunk, in the old and the new numbering. Modes are 0 where there is no file.
+    """
+
+    path: str
+    before: bytes | None
+    after: bytes | None
+    added: int = 0
+    deleted: int = 0
+    old_windows: tuple[Window, ...] = ()
+    new_windows: tuple[Window, ...] = ()
+    before_mode: int = 0o100644
+    after_mode: int = 0o100644
+    hunks: tuple[tuple[Window | None, Window | None], ...] = ()
+
+    @property
+    def line_delta(self) -> int:
+        """Lines added less lines deleted."""
+        return self.added - self.deleted
+
+    @property
+    def last_line(self) -> int:
+        """The highest line number the file has or had; 1 for an empty one."""
+        return max(1, line_count(self.before), line_count(self.after))
+
+
+def line_count(content: bytes | None) -> int:
+    """Lines of a file; a last line without newline is one."""
+    if not content:
+        return 0
+    return content.count(b"\n") + (0 if content.endswith(b"\n") else 1)
+
+
+def is_binary(content: bytes | None) -> bool:
+    """Git's own rule: a NUL among the first 8000 bytes."""
+    return content is not None and b"\0" in content[:8000]
+
+
+def sha1_forms(content: bytes | None) -> tuple[str, str, str]:
+    """SHA-1 of a content with LF endings, as it is, and with CRLF endings; forty zeros for no file."""
+    if content is None:
+        zeros = "0" * 40
+        return zeros, zeros, zeros
+    unix = content if is_binary(content) else content.replace(b"\r\n", b"\n")
+    dos = content if is_binary(content) else unix.replace(b"\n", b"\r\n")
+    first, second, third = (hashlib.sha1(data, usedforsecurity=False).hexdigest() for data in (unix, content, dos))
+    return first, second, third
+
+
+def changes_between(repo: Repository, a: str, b: str, paths: Collection[str] | None = None) -> tuple[FileChange, ...]:
+    """Every file that differs between two commits or trees, by path. Renames are a deletion and a creation.
+
+    Args:
+        paths: only these files.
+
+    Raises:
+        GitFailed: a revision does not exist.
+        EnvironmentProblem: git's answer does not fit together.
+    """
+    raw = repo.git.run(*_DIFF, "-z", "--raw", "--no-abbrev", a, b).stdout
+    rows = [row for row in _rows(raw) if paths is None or row.path in paths]
+    if not rows:
+        return ()
+    blobs = _blobs(repo, [sha for row in rows for sha in (row.old, row.new) if sha])
+    hunks = _hunks(repo, a, b, rows)
+    changes = []
+    for row, hunk in zip(rows, hunks, strict=True):
+        before = _content(blobs, row.old, row.old_mode)
+        after = _content(blobs, row.new, row.new_mode)
+        if is_binary(before) or is_binary(after):
+            hunk = ()  # noqa: PLW2901 - a binary file has no lines
+        old = tuple(old for old, _ in hunk if old)
+        new = tuple(new for _, new in hunk if new)
+        changes.append(
+            FileChange(
+                path=row.path,
+                before=before,
+                after=after,
+                added=sum(end - start + 1 for start, end in new),
+                deleted=sum(end - start + 1 for start, end in old),
+                old_windows=old,
+                new_windows=new,
+                before_mode=row.old_mode,
+                after_mode=row.new_mode,
+                hunks=hunk,
+            )
+        )
+    return tuple(sorted(changes, key=lambda change: change.path))
+
+
+@dataclass(frozen=True)
+class _Row:
+    path: str
+    old_mode: int
+    new_mode: int
+    old: str
+    new: str
+
+    @property
+    def sections(self) -> int:
+        """How many parts a patch has for it: a change of kind (file to link) is a deletion and a creation."""
+        kinds = (self.old_mode & 0o170000, self.new_mode & 0o170000)
+        return 2 if all(kinds) and kinds[0] != kinds[1] else 1
+
+
+def _rows(raw: bytes) -> Iterator[_Row]:
+    parts = raw.split(b"\0")
+    for head, name in zip(parts[::2], parts[1::2], strict=False):
+        old_mode, new_mode, old, new, _ = head.decode("ascii").lstrip(":").split(" ")
+        yield _Row(
+            os.fsdecode(name),
+            int(old_mode, 8),
+            int(new_mode, 8),
+            old if old.strip("0") else "",
+            new if new.strip("0") else "",
+        )
+
+
+def _content(blobs: dict[str, bytes], sha: str, mode: int) -> bytes | None:
+    if mode == 0:
+        return None
+    return f"Subproject commit {sha}\n".encode() if mode == SUBMODULE else blobs.get(sha, b"")
+
+
+def _blobs(repo: Repository, shas: Sequence[str]) -> dict[str, bytes]:
+    wanted = sorted(set(shas))
+    answer = repo.git.run("cat-file", "--batch", input="".join(f"{sha}\n" for sha in wanted).encode()).stdout
+    found: dict[str, bytes] = {}
+    position = 0
+    for sha in wanted:
+        end = answer.index(b"\n", position)
+        words = answer[position:end].split(b" ")
+        position = end + 1
+        if len(words) != 3 or words[1] == b"missing":
+            continue  # a submodule's commit lies elsewhere
+        size = int(words[2])
+        if words[1] == b"blob":
+            found[sha] = answer[position : position + size]
+        position += size + 1
+    return found
+
+
+_Hunks = tuple[tuple[Window | None, Window | None], ...]
+
+
+def _hunks(repo: Repository, a: str, b: str, rows: Sequence[_Row]) -> list[_Hunks]:
+    """The hunks of each row, from a patch without context. Names are not read from it: they may be anything."""
+    pathspecs = [f":(top,literal){row.path}" for row in rows]
+    # a long list of names would not fit on a command line: then the whole patch is read and sorted by order
+    whole = sum(len(name) for name in pathspecs) > 20_000
+    order = list(_rows(repo.git.run(*_DIFF, "-z", "--raw", "--no-abbrev", a, b).stdout)) if whole else list(rows)
+    names = [] if whole else ["--", *pathspecs]
+    patch = repo.git.run(*_DIFF, "-p", "-U0", "--text", "--full-index", a, b, *names).stdout
+    sections: list[list[tuple[Window | None, Window | None]]] = []
+    for line in patch.split(b"\n"):
+        if line.startswith(b"diff --git "):
+            sections.append([])
+        elif line.startswith(b"@@ "):
+            hunk = _HUNK.match(line)
+            if hunk and sections:
+                sections[-1].append((_window(hunk.group(1), hunk.group(2)), _window(hunk.group(3), hunk.group(4))))
+    if len(sections) != sum(row.sections for row in order):
+        raise EnvironmentProblem(
+            f"git lists {len(order)} changed files between {a} and {b} and shows {len(sections)}",
+            next_step="git fsck",
+        )
+    by_path: dict[str, _Hunks] = {}
+    position = 0
+    for row in order:
+        joined = [hunk for part in sections[position : position + row.sections] for hunk in part]
+        by_path[row.path] = tuple(joined)
+        position += row.sections
+    return [by_path[row.path] for row in rows]
+
+
+def _window(start: bytes, count: bytes | None) -> Window | None:
+    length = 1 if count is None else int(count)
+    return (int(start), int(start) + length - 1) if length else None

@@ -1,0 +1,133 @@
+"""The ten gates of the validation manifest, each a check of its own. Contract: `packets-and-gates.md`, the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from handshake.domain.packet import Finding, ManifestEntry
+from handshake.domain.packet_fields import Remarks
+from handshake.domain.packet_manifest import GATE_CODES
+from handshake.domain.packet_scope import UnreadablePath, canonical_path
+from handshake.gates.changes import SUBMODULE, SYMLINK, FileChange, Window, sha1_forms
+
+
+@dataclass(frozen=True)
+class FileCase:
+    """One changed file and what is claimed of it."""
+
+    change: FileChange
+    entries: tuple[ManifestEntry, ...]
+    in_scope: bool
+    waived: bool = False
+    old_entries: tuple[ManifestEntry, ...] = ()
+    broken_links: tuple[tuple[str, int], ...] = ()
+    moved: bool = False
+
+
+def judge_file(case: FileCase, packet_path: str, wp_id: str) -> list[Finding]:
+    """What the ten gates say of a file's blocks: a box that is false, or true and not ticked, is an error."""
+    remarks = Remarks(packet_path)
+    mend = f"handshake manifest write {wp_id}"
+    for entry in case.entries:
+        where = f"{entry.target_file}: "
+        for gate, code in GATE_CODES.items():
+            wrong = _CHECKS[gate](case, entry)
+            ticked = entry.gates.get(gate, False)
+            if wrong:
+                remarks.error(
+                    code, entry.line - 1, f"{where}{gate}{' is ticked but false' if ticked else ''}: {wrong}", mend
+                )
+            elif not ticked:
+                remarks.error(code, entry.line - 1, f"{where}{gate} is not ticked", mend)
+        for name, written, content in (
+            ("Pre-SHA1", entry.pre_sha1, case.change.before),
+            ("Post-SHA1", entry.post_sha1, case.change.after),
+        ):
+            forms = sha1_forms(content)
+            if written != forms[0] and written in forms:
+                remarks.warning(
+                    "C701-G05", entry.line - 1, f"{where}{name} is that of the content before LF endings", mend
+                )
+    return remarks.findings
+
+
+def _anchors(case: FileCase, entry: ManifestEntry) -> str:
+    last = case.change.last_line
+    if entry.start < 1 or entry.end < entry.start:
+        return f"lines {entry.start} to {entry.end} are no window"
+    return f"line {entry.end} is past the end of the file ({last} lines)" if entry.end > last else ""
+
+
+def _plan(case: FileCase, entry: ManifestEntry) -> str:
+    return "" if case.in_scope else "the file is not in IN_SCOPE_PATHS and no waiver names it"
+
+
+def _rails(case: FileCase, entry: ManifestEntry) -> str:
+    blocks = [(other.start, other.end) for other in case.entries]
+    for hunk in case.change.hunks:
+        if not any(all(_inside(window, block) for window in hunk if window) for block in blocks):
+            start, end = next(window for window in reversed(hunk) if window)
+            return f"lines {start} to {end} changed outside the window"
+    return ""
+
+
+def _inside(window: Window, block: Window) -> bool:
+    return block[0] <= window[0] and window[1] <= block[1]
+
+
+def _filename(case: FileCase, entry: ManifestEntry) -> str:
+    try:
+        normal = canonical_path(entry.target_file)
+    except UnreadablePath as problem:
+        return str(problem)
+    if normal != entry.target_file:
+        return f"the canonical name is {normal}"
+    mode = case.change.after_mode or case.change.before_mode
+    kind = {SYMLINK: "a symbolic link", SUBMODULE: "a submodule"}.get(mode)
+    return f"it is {kind}, not a regular file" if kind and not case.waived else ""
+
+
+def _pre_sha1(case: FileCase, entry: ManifestEntry) -> str:
+    forms = sha1_forms(case.change.before)
+    return "" if entry.pre_sha1 in forms else f"the base has {forms[0]}"
+
+
+def _post_sha1(case: FileCase, entry: ManifestEntry) -> str:
+    forms = sha1_forms(case.change.after)
+    return "" if entry.post_sha1 in forms else f"what is being committed has {forms[0]}"
+
+
+def _line_delta(case: FileCase, entry: ManifestEntry) -> str:
+    claimed = sum(other.line_delta for other in case.entries)
+    return "" if claimed == case.change.line_delta else f"git counts {case.change.line_delta}, the manifest {claimed}"
+
+
+def _links(case: FileCase, entry: ManifestEntry) -> str:
+    return "; ".join(f"line {line}: {path} is not there" for path, line in case.broken_links)
+
+
+def _written(case: FileCase, entry: ManifestEntry) -> str:
+    same = any(other.model_dump(exclude={"line"}) == entry.model_dump(exclude={"line"}) for other in case.old_entries)
+    return "the block was there before this change: it was not written for it" if same else ""
+
+
+def _preimage(case: FileCase, entry: ManifestEntry) -> str:
+    if case.moved:
+        return "the revisions moved while they were judged"
+    forms = sha1_forms(case.change.before)
+    return "" if entry.pre_sha1 in forms else f"the base content ({forms[0]}) is not that of Pre-SHA1"
+
+
+_CHECKS: Mapping[str, Callable[[FileCase, ManifestEntry], str]] = {
+    "anchors_present": _anchors,
+    "window_matches_plan": _plan,
+    "rails_untouched_outside_window": _rails,
+    "filename_canonical_and_openable": _filename,
+    "pre_sha1_captured": _pre_sha1,
+    "post_sha1_captured": _post_sha1,
+    "line_delta_equals_expected": _line_delta,
+    "all_links_resolvable": _links,
+    "manifest_written_and_path_returned": _written,
+    "current_file_matches_preimage": _preimage,
+}

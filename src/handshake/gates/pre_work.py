@@ -1,0 +1,46 @@
+"""The pre-work gate: may work on this packet begin? Contract: `packets-and-gates.md`, Pre-work gate."""
+
+from __future__ import annotations
+
+from handshake.domain.packet import Finding
+from handshake.domain.packet_fields import Remarks
+from handshake.domain.packet_lines import PacketLines
+from handshake.domain.packet_manifest import FIELDS, GATE_CODES, manifest_blocks
+from handshake.domain.packet_text import PacketReading, read_packet
+from handshake.gates.phase import phase_findings
+
+
+def pre_work(data: bytes | None, path: str) -> list[Finding]:
+    """Every finding on a packet's bytes; `data` is None where there is no file."""
+    remarks = Remarks(path)
+    if data is None:
+        remarks.error("HSK-PRE-FILE", None, "there is no such packet", "make it with `handshake new <WP_ID>`")
+        return remarks.findings
+    reading = read_packet(data, path)
+    return [*reading.findings, *pre_work_findings(reading, path)]
+
+
+def pre_work_findings(reading: PacketReading, path: str) -> list[Finding]:
+    """The findings of the gate itself, less those of reading."""
+    remarks = Remarks(path)
+    packet = reading.packet
+    if packet is not None and packet.is_stub:
+        remarks.error("HSK-PRE-STUB", None, "a stub is never worked on", f"handshake new {packet.wp_id}")
+    elif packet is not None and not packet.user_signature:
+        remarks.error("HSK-PRE-SIGNATURE", None, "USER_SIGNATURE is pending", "sign it: USER_SIGNATURE: <yours>")
+    remarks.findings += phase_findings(reading.lines, path)
+    if not has_manifest_form(reading.lines):
+        remarks.error(
+            "HSK-PRE-MANIFEST",
+            None,
+            "## VALIDATION has no manifest block with its seven fields and ten gate boxes",
+            "handshake packet fix",
+        )
+    return remarks.findings
+
+
+def has_manifest_form(lines: PacketLines) -> bool:
+    """Whether there is a block, filled or template, with every field and every box."""
+    return any(
+        len(block.values) == len(FIELDS) and set(block.boxes) >= set(GATE_CODES) for block in manifest_blocks(lines)
+    )
