@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from planning_trees import GO, PACKET, PYTHON, PYTHON_DONE, PYTHON_SCOPE, RUST, TYPESCRIPT, DictTree, plan_for
 
+from handshake.domain.errors import JobRefused
 from handshake.domain.microtask import MicroTaskDefinition, Plan
 from handshake.planning import completes_by_verify_alone
 from handshake.planning.project import Project
@@ -109,7 +110,11 @@ def test_go_packages_and_single_tests() -> None:
     plan = plan_for(GO, scope, done, ("go test ./...",), files_per_mt=1)
     assert commands(owner(plan, "stats/sum.go")) == ["go test -run '^(TestSum)$' ./stats"]
     assert commands(owner(plan, "stats/mean.go")) == ["go test ./stats"]
-    assert [mt.files.modify for mt in plan.definitions[:3]] == [("stats/sum.go",), ("stats/mean.go",), ("cmd/main.go",)]
+    assert [mt.files.modify for mt in plan.definitions[:3]] == [
+        ("stats/sum.go",),
+        ("stats/mean.go",),
+        ("cmd/main.go",),
+    ]
 
 
 def test_new_files_are_created_and_their_tests_wait_for_them() -> None:
@@ -139,7 +144,9 @@ def test_an_absent_folder_is_not_taken_for_a_file() -> None:
 
 def test_folders_globs_binaries_and_the_packet_itself() -> None:
     files = {**PYTHON, "calc/logo.png": b"\x89PNG\0\0", "calc/data/x.json": "{}", PACKET: "packet"}
-    plan = plan_for(files, ("calc/*.py", "calc/data", "calc/logo.png", PACKET, "gone/**"), ("`mean` is right",))
+    plan = plan_for(
+        files, ("calc/*.py", "calc/data/x.json", "calc/logo.png", PACKET, "gone/**"), ("`mean` is right",)
+    )
     owned = sorted(path for mt in plan.definitions for path in mt.files.writable)
     assert owned == [
         "calc/__init__.py",
@@ -161,7 +168,8 @@ def test_a_circle_of_imports_still_has_an_order() -> None:
 
 def test_bullets_that_fit_no_file_go_to_closing_ones_of_at_most_eight_criteria() -> None:
     files = {f"m{i}.py": f"def work{i}():\n    pass\n" for i in range(4)}
-    bullets = tuple(f"Everything {word} holds" for word in "alpha beta gamma delta epsilon zeta eta theta iota".split())
+    words = "alpha beta gamma delta epsilon zeta eta theta iota"
+    bullets = tuple(f"Everything {word} holds" for word in words.split())
     named = tuple(f"`work{i}` is right" for i in range(4))
     plan = plan_for(files, tuple(files), (*named, *bullets))
     closing = [mt for mt in plan.definitions if not mt.files.writable]
@@ -217,6 +225,21 @@ def test_a_large_folder_is_owned_where_a_criterion_names_it() -> None:
     assert "59 in-scope files need no work" in remarks(plan)
 
 
+def test_a_group_of_a_folder_that_nothing_names_is_owned_by_nobody() -> None:
+    files = {"pkg/a.py": "def work():\n    pass\n", "pkg/b.py": "x = 1\n", "other/c.py": "y = 1\n"}
+    plan = plan_for(files, ("pkg", "other"), ("`work` is right",))
+    assert [mt.files.modify for mt in plan.definitions] == [("pkg/a.py", "pkg/b.py"), ()]
+    assert "1 in-scope files need no work by any criterion, e.g. other/c.py" in remarks(plan)
+    alone = plan_for(files, ("pkg", "other"), ("`work` is right",), files_per_mt=1)
+    assert [mt.files.modify for mt in alone.definitions] == [("pkg/a.py",), ()]
+
+
+def test_a_large_scope_without_a_word_to_go_by_is_refused() -> None:
+    files = {f"pkg/m{i}.py": "x = 1\n" for i in range(40)}
+    with pytest.raises(JobRefused, match="which of the 40 files"):
+        plan_for(files, ("pkg/",), ("All tests pass",))
+
+
 def test_a_micro_task_without_a_bullet_needs_no_model_if_its_verify_passes() -> None:
     plan = plan_for(PYTHON, ("calc/stats.py", "tests/test_calc.py"), ("`mean` is right",), files_per_mt=1)
     found = {mt.files.modify: completes_by_verify_alone(plan, mt.mt_id) for mt in plan.definitions}
@@ -229,7 +252,7 @@ def test_governance_commands_alone_leave_a_syntax_check() -> None:
 
 
 def test_more_than_five_commands_are_joined_in_the_closing_one() -> None:
-    tests = tuple(f"python t{i}.py" for i in range(6)) + ("a | b",)
+    tests = (*(f"python t{i}.py" for i in range(6)), "a | b")
     closing = plan_for(PYTHON, ("calc/text.py",), ("shout is loud",), tests).definitions[-1]
     assert commands(closing) == [
         "python t0.py && python t1.py",

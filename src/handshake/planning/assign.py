@@ -21,6 +21,7 @@ from handshake.planning.project import Project
 
 _BACKTICKED = re.compile(r"`([^`]+)`")
 _PATH_LIKE = re.compile(r"[A-Za-z0-9_@.][A-Za-z0-9_@./\\+-]*")
+_URL = re.compile(r"\b\w+://\S+")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:(?:\.|::|#)[A-Za-z_][A-Za-z0-9_]*)*")
 _SUBWORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _LARGEST_DOCUMENT = 8_000
@@ -87,7 +88,7 @@ def paths_mentioned(bullets: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _path_words(bullet: str) -> Iterator[str]:
-    for match in _PATH_LIKE.finditer(bullet):
+    for match in _PATH_LIKE.finditer(_URL.sub(" ", bullet)):
         word = match.group().replace("\\", "/").rstrip(".,:;")
         word = word.removeprefix("./")
         if word and ".." not in word.split("/"):

@@ -37,6 +37,11 @@ class OrderedDrafts:
     judges: tuple[Judges, ...]
     tested: dict[str, frozenset[str]]
 
+    @property
+    def owned(self) -> tuple[str, ...]:
+        """Every file that some draft writes, sorted."""
+        return tuple(sorted({path for draft in self.drafts for path in draft.files}))
+
 
 class Definer:
     """Writes the definitions of one packet."""
@@ -138,8 +143,7 @@ class Definer:
         unowned = self._unowned(drafts)
         size = MOST_CRITERIA - 1
         chunks = [unowned[start : start + size] for start in range(0, len(unowned), size)] or [[]]
-        owned = sorted({path for draft in drafts.drafts for path in draft.files})
-        owned.sort(key=lambda path: (self._project.holds_tests(path), path))
+        owned = sorted(drafts.owned, key=lambda path: (self._project.holds_tests(path), path))
         verification = self._verify.whole_plan(owned)
         all_ids = [mt.mt_id for mt in before]
         closing: list[MicroTaskDefinition] = []

@@ -82,7 +82,7 @@ def is_glob(entry: str) -> bool:
 
 @cache
 def _glob(pattern: str) -> re.Pattern[str]:
-    """`**` crosses folders, `*` and `?` stay in one, `[…]` is a set."""
+    """`**` crosses folders, `*` and `?` stay in one, `[…]` is a set; what is no glob after all stands for itself."""
     out, position = "", 0
     while position < len(pattern):
         rest = pattern[position:]
@@ -104,7 +104,10 @@ def _glob(pattern: str) -> re.Pattern[str]:
             position += closed.end()
         else:
             out, position = out + re.escape(rest[0]), position + 1
-    return re.compile(out + r"\Z")
+    try:
+        return re.compile(out + r"\Z")
+    except re.error:
+        return re.compile(re.escape(pattern) + r"\Z")
 
 
 def expand_scope(entries: ScopeEntries, project: Project, mentioned: tuple[str, ...]) -> ScopedFiles:
@@ -127,11 +130,11 @@ def expand_scope(entries: ScopeEntries, project: Project, mentioned: tuple[str, 
             matched = [path for path in project.paths if _glob(entry).match(path)]
         else:
             matched = [path for path in project.paths if entry == "." or path.startswith(entry + "/")]
-        if not matched and not is_glob(entry) and entry != "." and not _is_folder_to_be(entry, entries, mentioned):
+        if not matched and (entry == "." or re.search(r"[*?]", entry)):
+            skipped[entry] = "nothing in the tree matches it"
+        elif not matched and not _is_folder_to_be(entry, entries, mentioned):
             create.add(entry)
             named.add(entry)
-        if not matched and (is_glob(entry) or entry == "."):
-            skipped[entry] = "nothing in the tree matches it"
         modify.update(matched)
     for path in mentioned:
         if entries.allows(path) and not project.has(path) and not _is_folder(path, project):

@@ -7,7 +7,7 @@ Contract: `micro-tasks.md`, Generation.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from handshake.domain.canonical import hash_of
 from handshake.domain.errors import JobRefused
@@ -28,7 +28,7 @@ from handshake.planning.verify import VerifyWriter
 from handshake.planning.waves import waves_of
 
 MOST_MICRO_TASKS = 999
-# a folder or glob with at most so many files is owned whole; of a larger one, what a criterion names
+# files of a folder or glob up to this number may join the work beside them; of a larger scope only what is named
 SMALL_SCOPE = 30
 
 
@@ -71,9 +71,10 @@ def generate_plan(
         )
     graph = ImportGraph(project)
     assignment = Assigner(project, graph, files, one_file=files_per_mt == 1).assign(bullets)
-    work = _Work(project, graph, assignment, _owned(files, assignment), smallest_window, files_per_mt)
+    needed = _needed(files, assignment)
+    work = _Work(project, graph, assignment, _candidates(files, needed, files_per_mt), smallest_window, files_per_mt)
     test_plan = tuple(c.strip() for c in scope.test_plan if c.strip() and not is_governance_command(c.strip()))
-    in_order = _order(work)
+    in_order = _order(_without_idle_groups(work, needed))
     definer = Definer(project, graph, VerifyWriter(project, test_plan), wp_id, scope, bullets, smallest_window)
     definitions = definer.define(in_order)
     if len(definitions) > MOST_MICRO_TASKS:
@@ -89,7 +90,7 @@ def generate_plan(
         wp_id=wp_id,
         definitions=definitions,
         waves=waves_of(definitions),
-        findings=(*findings, *_remarks(files, work.owned, assignment, bullets)),
+        findings=(*findings, *_remarks(files, in_order.owned, assignment, bullets)),
         criteria=definer.criteria(in_order, definitions),
         test_plan=test_plan,
         definitions_hash=hash_of(list(definitions)),
@@ -112,22 +113,35 @@ class _Work:
     owned: tuple[str, ...]
     window: int
     files_per_mt: int | None
+    groups: tuple[tuple[str, ...], ...] = ()
 
 
-def _owned(files: ScopedFiles, assignment: Assignment) -> tuple[str, ...]:
-    """The files that need work: named one by one, chosen by a criterion, or of a small scope."""
-    if len(files.all) <= SMALL_SCOPE:
+def _needed(files: ScopedFiles, assignment: Assignment) -> frozenset[str]:
+    """The files that need work: named one by one in the scope, or chosen by a criterion.
+
+    Raises:
+        JobRefused: a scope of many files, and no criterion that says which.
+    """
+    wanted = files.named | {target.path for targets in assignment.targets for target in targets}
+    if not wanted and len(files.all) > SMALL_SCOPE:
+        raise JobRefused(
+            f"no DONE_MEANS bullet says which of the {len(files.all)} files in scope to change",
+            next_step="name files in IN_SCOPE_PATHS, or files and identifiers in backticks in DONE_MEANS",
+        )
+    return frozenset(wanted) or frozenset(files.all)
+
+
+def _candidates(files: ScopedFiles, needed: frozenset[str], files_per_mt: int | None) -> tuple[str, ...]:
+    """What is cut: the files that need work, and in a small scope those that may have to change with them."""
+    if len(files.all) <= SMALL_SCOPE and files_per_mt != 1:
         return files.all
-    wanted = {target.path for targets in assignment.targets for target in targets}
-    return tuple(path for path in files.all if path in files.named or path in wanted) or files.all
+    return tuple(path for path in files.all if path in needed)
 
 
-def _order(work: _Work) -> OrderedDrafts:
-    """Groups, their parts, and who waits for whom."""
+def _without_idle_groups(work: _Work, needed: frozenset[str]) -> _Work:
+    """The work with its groups cut; a group in which no file needs work is left to nobody."""
     project, graph, owned = work.project, work.graph, frozenset(work.owned)
-    imports = {path: graph.reach(path, owned) - {path} for path in work.owned}
-    tested = tested_files(project, graph, work.owned)
-    work_files = [
+    files = [
         WorkFile(
             path,
             is_new=not project.has(path),
@@ -137,14 +151,22 @@ def _order(work: _Work) -> OrderedDrafts:
         )
         for path in work.owned
     ]
-    limit = tokens_for_files(work.window)
-    groups = cut_into_groups(
-        work_files, edges_between(work_files, imports, tested), CutLimits(limit, work.files_per_mt)
-    )
+    imports = {path: graph.reach(path, owned) - {path} for path in work.owned}
+    edges = edges_between(files, imports, tested_files(project, graph, work.owned))
+    groups = cut_into_groups(files, edges, CutLimits(tokens_for_files(work.window), work.files_per_mt))
+    kept = tuple(group for group in groups if needed.intersection(group))
+    return replace(work, groups=kept, owned=tuple(sorted(path for group in kept for path in group)))
+
+
+def _order(work: _Work) -> OrderedDrafts:
+    """Drafts of the groups, their parts, who waits for whom, and what judges whom."""
+    project, graph, owned = work.project, work.graph, frozenset(work.owned)
+    imports = {path: graph.reach(path, owned) - {path} for path in work.owned}
+    tested = tested_files(project, graph, work.owned)
     never: frozenset[str] = frozenset()
     while True:
-        rules = SplitRules(limit, finely=work.files_per_mt == 1, never=never)
-        drafts = drafts_of(groups, project, work.assignment, rules)
+        rules = SplitRules(tokens_for_files(work.window), finely=work.files_per_mt == 1, never=never)
+        drafts = drafts_of(work.groups, project, work.assignment, rules)
         waits = dependencies_of(drafts, imports, tested)
         order = ordered(drafts, waits)
         done = ancestors_of(waits, order)
