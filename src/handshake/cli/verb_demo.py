@@ -253,8 +253,8 @@ commands:
 _SCRIPTED = (
     _COMMON
     + """models:
-  small: {provider: scripted, script: .handshake/scripted.yaml, context_window: 16384}
-  large: {provider: scripted, script: .handshake/scripted.yaml, context_window: 16384}
+  small: {provider: scripted, script: .handshake/scripted.yaml, profile: tiny, samples: 1, grammar: false}
+  large: {provider: scripted, script: .handshake/scripted.yaml, profile: tiny, samples: 1, grammar: false}
 policy:
   escalation_chain:
     - {level: 0, model_id: small}

@@ -1,0 +1,126 @@
+"""What each git hook checks: functions from (repository, arguments, standard input) to findings.
+
+Contract: `packets-and-gates.md`, Hooks. A commit with nothing relevant is done at once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+
+from handshake.config.loading import load_settings
+from handshake.domain.packet import Finding
+from handshake.domain.packet_text import read_packet
+from handshake.domain.settings import Settings
+from handshake.gates.post_work import post_work
+from handshake.repo.git import Repository
+
+Check = Callable[[Repository, Sequence[str], str], list[Finding]]
+
+WP_BRANCH = "feat/WP-"
+_ZEROS = frozenset("0")
+
+
+def _settings(repo: Repository) -> Settings:
+    return load_settings(repo.root, env=os.environ, require_trust=False).settings
+
+
+def check_commit(repo: Repository, _arguments: Sequence[str], _given: str) -> list[Finding]:
+    """`pre-commit`: staged packets parse; on a WP branch the gates hold over the staged change."""
+    settings = _settings(repo)
+    staged = repo.git.names("diff", "--cached", "--name-only", "--no-renames", "-z", "--diff-filter=ACM")
+    folder = f"{settings.paths.packets}/"
+    findings: list[Finding] = []
+    for path in staged:
+        name = path.removeprefix(folder)
+        if path.startswith(folder) and name.startswith("WP-") and name.endswith(".md") and "/" not in name:
+            data = repo.git.run("cat-file", "blob", f":{path}").stdout
+            findings += read_packet(data, path).findings
+    branch = repo.head_branch() or ""
+    if branch.startswith(WP_BRANCH) and repo.git.names("diff", "--cached", "--name-only", "-z"):
+        tree = repo.git.text("write-tree")
+        findings += _gate(repo, settings, branch, "HEAD", tree)
+    return findings
+
+
+def check_push(repo: Repository, _arguments: Sequence[str], given: str) -> list[Finding]:
+    """`pre-push`: the post-work gate over every WP branch that is pushed."""
+    settings = _settings(repo)
+    findings: list[Finding] = []
+    for line in given.splitlines():
+        local_ref, local_sha, *_rest = line.split(" ")
+        branch = local_ref.removeprefix("refs/heads/")
+        if branch.startswith(WP_BRANCH) and set(local_sha) != _ZEROS:
+            findings += _gate(repo, settings, branch, local_sha, local_sha)
+    return findings
+
+
+def check_merge(repo: Repository, _arguments: Sequence[str], _given: str) -> list[Finding]:
+    """`pre-merge-commit`: the post-work gate over a WP branch that is merged."""
+    settings = _settings(repo)
+    merged = repo.resolve("MERGE_HEAD")
+    if merged is None:
+        return []
+    names = repo.git.text(
+        "for-each-ref", "--format=%(refname:short)", f"--points-at={merged}", f"refs/heads/{WP_BRANCH}*"
+    )
+    findings: list[Finding] = []
+    for branch in names.splitlines():
+        base = repo.git.text("merge-base", "HEAD", merged)
+        findings += post_work(repo, base, merged, _packet_path(settings, branch))
+    return findings
+
+
+def check_refs(repo: Repository, arguments: Sequence[str], given: str) -> list[Finding]:
+    """`reference-transaction`: a tracking branch moves only forward, and by hand only for a decision."""
+    if not arguments or arguments[0] != "prepared":
+        return []
+    namespace = _settings(repo).tracking.namespace
+    prefix = namespace if namespace.startswith("refs/") else f"refs/heads/{namespace}"
+    findings: list[Finding] = []
+    for line in given.splitlines():
+        old, new, ref = line.split(" ", 2)
+        if ref.startswith(f"{prefix}/") and not _only_decides(repo, old, new):
+            wp_id = ref.removeprefix(f"{prefix}/")
+            findings.append(
+                Finding(
+                    severity="error",
+                    code="HSK-TRACK",
+                    file=ref,
+                    what="the log of a run is written by Handshake alone",
+                    mend=f"answer a gate: handshake decide {wp_id} …; start anew: handshake run {wp_id} --again",
+                )
+            )
+    return findings
+
+
+def _only_decides(repo: Repository, old: str, new: str) -> bool:
+    """Whether the move adds nothing but decision files: that is how a decision comes from another machine."""
+    if set(new) == _ZEROS:
+        return False
+    if set(old) == _ZEROS:
+        return True  # fetched or pushed for the first time: there is nothing to overwrite
+    if not repo.is_ancestor(old, new):
+        return False
+    changed = repo.git.names("diff", "--name-only", "--no-renames", "-z", old, new)
+    return old == new or all(len(parts := path.split("/")) == 4 and parts[2] == "decisions" for path in changed)
+
+
+def _gate(repo: Repository, settings: Settings, branch: str, revision: str, head: str) -> list[Finding]:
+    base_tip = repo.branch_tip(settings.base_branch)
+    if base_tip is None:
+        return []
+    base = repo.git.text("merge-base", base_tip, revision)
+    return post_work(repo, base, head, _packet_path(settings, branch))
+
+
+def _packet_path(settings: Settings, branch: str) -> str:
+    return f"{settings.paths.packets}/{branch.removeprefix('feat/')}.md"
+
+
+CHECKS: Mapping[str, Check] = {
+    "pre-commit": check_commit,
+    "pre-push": check_push,
+    "pre-merge-commit": check_merge,
+    "reference-transaction": check_refs,
+}
