@@ -22,12 +22,16 @@ _FENCE_NAMES = {
 }
 
 
-def completion_grammar(mt: MicroTaskDefinition, language: str) -> str:
-    """A grammar that admits: fenced new content, then `<mt_complete>` with the MT's criteria, or `<blocked>`.
+def completion_grammar(mt: MicroTaskDefinition, language: str, most_lines: int = 9999) -> str:
+    """A grammar that admits: fenced new content and `<mt_complete>` with the MT's criteria, or `<blocked>` alone.
+
+    After code only the claim may follow: measured, a small model that may block there does so in most
+    replies whose code is right.
 
     A micro-task with one writable file has one bare fence; with several each fence follows a `FILE: path`
     line. Criteria and paths are given, line numbers and code are free. `language` names the fence, e.g.
-    `python`; an unknown one leaves it bare.
+    `python`; an unknown one leaves it bare. `most_lines` bounds the line numbers: left free to 9999, a
+    small model names lines that are not there.
     """
     writable = mt.files.writable
     fence_name = language if language in _FENCE_NAMES else ""
@@ -39,7 +43,7 @@ def completion_grammar(mt: MicroTaskDefinition, language: str) -> str:
         for criterion in mt.done
     ]
     rules = [
-        f"root ::= {'file' if not several else f'file{{1,{len(writable)}}}'} ( complete | blocked )",
+        f"root ::= {'file' if not several else f'file{{1,{len(writable)}}}'} complete | blocked",
         file_rule,
         f"path ::= {paths}",
         f'block ::= {_literal(f"```{fence_name}{chr(10)}")} line+ "```\\n"',
@@ -51,11 +55,25 @@ def completion_grammar(mt: MicroTaskDefinition, language: str) -> str:
         f"complete ::= {_literal(f'<mt_complete>{chr(10)}MT_ID: {mt.mt_id}{chr(10)}EVIDENCE:{chr(10)}')} "
         f'{" ".join(evidence)} "</mt_complete>"',
         'blocked ::= "<blocked>\\nREASON: " said "\\nNEED: " said "\\n</blocked>"',
-        "said ::= [^<>\\n]+",
+        "said ::= [^<>\\n]{1,200}",
         'lines ::= number "-" number',
-        "number ::= [1-9] [0-9]? [0-9]? [0-9]?",
+        f"number ::= {' | '.join(_numbers_up_to(most_lines))}",
     ]
     return "\n".join(rules) + "\n"
+
+
+def _numbers_up_to(most: int) -> list[str]:
+    """Alternatives that admit 1 to `most` and nothing else, e.g. 27: `[1-9]`, `[1-1] [0-9]`, `"2" [0-7]`."""
+    digits = str(max(1, most))
+    found = [" ".join(["[1-9]"] + ["[0-9]"] * (length - 1)) for length in range(1, len(digits))]
+    for at, digit in enumerate(digits):
+        least = 1 if at == 0 else 0
+        last = at == len(digits) - 1
+        top = int(digit) if last else int(digit) - 1
+        if top >= least:
+            head = [_literal(digits[:at])] if at else []
+            found.append(" ".join([*head, f"[{least}-{top}]", *["[0-9]"] * (len(digits) - at - 1)]))
+    return found
 
 
 def _quoted(criterion: str) -> str:

@@ -57,14 +57,19 @@ class Provider(Protocol):
         ...
 
 
-_PIECES = re.compile(r"[A-Za-z]+|[0-9]|\n[ \t]*|[ \t]{2,}|([^\w\s])\1+|[^\w\s]|[^\x00-\x7f]|[_\r\f\v]")
+_PIECES = re.compile(
+    r"[A-Z]?[a-z]+|[A-Z]+| ?[0-9]|\n[ \t]*|[ \t]{2,}|([!-/:-@\[-^`{-~])\1+|[\x21-\x7f]|[^\x00-\x7f]|[\r\f\v]"
+)
+_FIRST_OF_EAST = "\u2e80"
 
 
 def estimate_tokens(text: str) -> int:
-    """Tokens of `text` without a tokenizer; errs high (by 5 to 45 per cent on source code).
+    """Tokens of `text` without a tokenizer; errs high: on source code and prose by 10 to 60 per cent.
 
-    Words cost a token for every six letters, digits and signs one each, runs of one sign one for every
-    four, line breaks with their indent one, letters beyond ASCII one and a half.
+    Words cost a token for every six letters, split where capitals begin; signs one each, runs of one sign
+    one for every four; digits one each, and the space before them one; line breaks with their indent one;
+    letters beyond ASCII one, from U+2E80 on (Chinese, Japanese, Korean, emoji) one and a half. Random
+    letters (base64) can come out a fifth too low.
     """
     count = 0.0
     for piece in _PIECES.finditer(text):
@@ -73,7 +78,9 @@ def estimate_tokens(text: str) -> int:
             count += -(-len(found) // 6)
         elif piece.group(1) is not None:
             count += -(-len(found) // 4)
-        elif not found[0].isascii():
+        elif found[0] == " " and len(found) == 2 and found[1] != " ":
+            count += 2
+        elif found[0] >= _FIRST_OF_EAST:
             count += 1.5
         else:
             count += 1

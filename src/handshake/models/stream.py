@@ -61,7 +61,8 @@ class Watchdog:
                 self.fired = "time" if now >= self._deadline else "stall"
                 _shut(self._connection)
                 return
-            if self._over.wait(min(self._deadline, stalls_at) - now):
+            # woken now and then, for the first text starts the count of the stall
+            if self._over.wait(min(self._deadline - now, stalls_at - now, self._stall_s / 4)):
                 return
 
 

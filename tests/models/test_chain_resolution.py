@@ -1,0 +1,137 @@
+"""Which level is served by what, and what is said when it is not."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from handshake.domain.errors import EnvironmentProblem
+from handshake.domain.settings import LoraConfig, ModelConfig, Settings
+from handshake.models.chain import ProviderPool, config_for, preflight, resolve_chain
+from handshake.models.replies import ReplyStore
+
+GATE = {"model_id": "HARD_GATE", "is_hard_gate": True}
+
+
+def settings(models: dict | None = None, *levels: dict, **more) -> Settings:
+    policy = more.pop("policy", {})
+    chain = [{"level": number, **level} for number, level in enumerate((*levels, GATE))]
+    return Settings.model_validate({"models": models or {}, "policy": {"escalation_chain": chain, **policy}, **more})
+
+
+def test_a_model_without_an_entry_is_looked_up_at_the_default_endpoint(monkeypatch):
+    monkeypatch.setenv("OLLAMA_HOST", "box:99")
+    config = config_for("qwen2.5-coder:7b", Settings())
+    assert (config.provider, config.base_url, config.model) == ("openai", "http://box:99/v1", "qwen2.5-coder:7b")
+
+
+def test_levels_gates_and_what_serves_them(faults):
+    chosen = settings(
+        {"here": {"base_url": faults.url, "model": "m"}, "far": {"is_cloud": True}},
+        {"model_id": "here"},
+        {"model_id": "far", "is_cloud": True},
+    )
+    levels = resolve_chain(chosen.policy, chosen)
+    assert [resolved.served_by for resolved in levels] == [
+        f"m at {faults.url}",
+        "a person (cloud escalation is not allowed)",
+        "a person",
+    ]
+    assert [resolved.config is None for resolved in levels] == [False, True, True]
+    assert preflight(levels) == levels
+
+
+def test_a_cloud_model_at_a_level_that_does_not_say_so_is_a_problem():
+    chosen = settings({"far": {"is_cloud": True}}, {"model_id": "far"})
+    assert "is_cloud: true" in (resolve_chain(chosen.policy, chosen)[0].problem or "")
+
+
+def test_an_explicit_lora_must_be_offered():
+    chosen = settings(
+        {},
+        {"model_id": "base", "lora_selector": "explicit", "lora_id": "l"},
+        loras=[{"id": "l", "base_model": "other", "served_as": "l"}],
+    )
+    assert "'l'" in (resolve_chain(chosen.policy, chosen)[0].problem or "")
+
+
+def test_every_missing_level_is_named_before_the_first_iteration(faults, tmp_path, monkeypatch):
+    monkeypatch.setenv("HANDSHAKE_MODELS", str(tmp_path))
+    chosen = settings(
+        {
+            "here": {"base_url": faults.url, "model": "m"},
+            "absent": {"base_url": faults.url, "model": "absent"},
+            "down": {"base_url": "http://127.0.0.1:9/v1"},
+            "program": {"provider": "command", "command": ["no-such-program-here"]},
+            "nothing": {"provider": "command"},
+            "script": {"provider": "scripted", "script": "none.yaml"},
+            "own": {"provider": "embedded", "file": "none.gguf"},
+            "inside": {"provider": "embedded"},
+        },
+        {"model_id": "here"},
+        {"model_id": "absent"},
+        {"model_id": "down"},
+        {"model_id": "program"},
+        {"model_id": "nothing"},
+        {"model_id": "script"},
+        {"model_id": "own"},
+        {"model_id": "inside"},
+        {"model_id": "down", "lora_selector": "none"},
+    )
+    with pytest.raises(EnvironmentProblem) as refused:
+        preflight(resolve_chain(chosen.policy, chosen), tmp_path)
+    said = refused.value.what
+    assert "level 0" not in said
+    for number, part in enumerate(
+        [
+            "does not serve 'absent'",
+            "cannot be reached",
+            "no program 'no-such-program-here'",
+            "has no `command`",
+            "none.yaml",
+            "no such model file",
+            "handshake model install",
+            "cannot be reached",
+        ],
+        start=1,
+    ):
+        assert f"level {number} (" in said and part in said
+    assert refused.value.exit_code == 7
+
+
+def test_the_pool_opens_once_and_closes_all(tmp_path, quick, a_request):
+    (tmp_path / "s.yaml").write_text("rules:\n - reply: hello\n")
+    chosen = settings(
+        {
+            "s": {"provider": "scripted", "script": "s.yaml"},
+            "c": {"provider": "command", "command": [sys.executable, "-c", "print('from a program')"]},
+            "r": {"provider": "replay"},
+        },
+        {"model_id": "s"},
+    )
+    with ProviderPool(chosen, root=tmp_path, retry=quick) as pool:
+        first = pool.provider("s")
+        assert pool.provider("s") is first
+        assert first.complete(a_request()).samples[0].text == "hello"
+        assert pool.provider("c").complete(a_request()).samples[0].text == "from a program\n"
+        with pytest.raises(EnvironmentProblem, match="replays a recorded run"):
+            pool.provider("r")
+        child = first._child
+        assert child.alive
+    assert not child.alive
+    with ProviderPool(chosen, replies=ReplyStore(tmp_path)) as pool:
+        assert pool.provider("r").facts.model_id == "r"
+
+
+def test_a_lora_is_served_under_its_own_name(faults, quick):
+    chosen = settings({"here": {"base_url": faults.url, "model": "m"}}, {"model_id": "here"})
+    lora = LoraConfig(id="l", base_model="here", served_as="m-lora")
+    with ProviderPool(chosen, retry=quick) as pool:
+        assert pool.provider("here", lora).facts.served_as == "m-lora"
+        assert pool.provider("here").facts.served_as == "m"
+
+
+def test_an_entry_of_ones_own_keeps_its_address():
+    chosen = Settings(models={"x": ModelConfig(base_url="http://127.0.0.1:1/v1")})
+    assert config_for("x", chosen).base_url == "http://127.0.0.1:1/v1"
