@@ -240,6 +240,12 @@ def test_a_large_scope_without_a_word_to_go_by_is_refused() -> None:
         plan_for(files, ("pkg/",), ("All tests pass",))
 
 
+def test_more_micro_tasks_than_ids_are_refused() -> None:
+    files = {f"m{i}.txt": "" for i in range(1000)}
+    with pytest.raises(JobRefused, match="MT-VAL-002 packet: 1001"):
+        plan_for(files, tuple(files), ("All tests pass",), files_per_mt=1)
+
+
 def test_a_micro_task_without_a_bullet_needs_no_model_if_its_verify_passes() -> None:
     plan = plan_for(PYTHON, ("calc/stats.py", "tests/test_calc.py"), ("`mean` is right",), files_per_mt=1)
     found = {mt.files.modify: completes_by_verify_alone(plan, mt.mt_id) for mt in plan.definitions}

@@ -171,13 +171,14 @@ def _improve(groups: _Groups, edges: Edges) -> None:
 
 def _settle_unnamed(groups: _Groups) -> None:
     """Groups that no bullet names join another one of the same folder: first one with bullets, else each other."""
+    folders: dict[str, list[str]] = {}
     for path in sorted(groups.files):
+        folders.setdefault(posixpath.dirname(path), []).append(path)
+    for path in sorted(groups.files) if groups.limits.files != 1 else ():
         home = groups.home[path]
         if path != min(groups.members[home]) or groups.bullets(home):
             continue
-        folder = posixpath.dirname(path)
-        beside = [other for other in sorted(groups.files) if posixpath.dirname(other) == folder]
-        beside.sort(key=lambda other: (not groups.bullets(groups.home[other]), other))
-        for other in beside:
-            if groups.home[other] != home and groups.merge(path, other):
+        homes = {groups.home[other] for other in folders[posixpath.dirname(path)]} - {home}
+        for other in sorted(homes, key=lambda one: (not groups.bullets(one), one)):
+            if groups.merge(path, other):
                 break

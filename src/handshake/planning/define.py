@@ -63,6 +63,7 @@ class Definer:
         self._scope = scope
         self._bullets = bullets
         self._window = window
+        self._importers: dict[str, list[str]] | None = None
 
     def define(self, drafts: OrderedDrafts) -> tuple[MicroTaskDefinition, ...]:
         """All definitions: the drafts' in their order, then the closing ones."""
@@ -116,18 +117,23 @@ class Definer:
         tests += [t for t, sources in drafts.tested.items() if sources & set(draft.files)]
         tested = [source for path in draft.files for source in sorted(drafts.tested.get(path, ()))]
         imported = [*tested, *(target for path in draft.files for target in self._graph.direct(path))]
-        users = [
-            path
-            for other in drafts.drafts
-            for path in other.files
-            if set(self._graph.direct(path)) & set(draft.files) and not self._project.holds_tests(path)
-        ]
+        users = sorted({user for path in draft.files for user in self._users(drafts).get(path, ())})
         found = [
             path
             for path in dict.fromkeys([*tests, *imported, *users])
             if path not in draft.files and (self._project.text(path) is not None or path in ready)
         ]
         return tuple(found[:MOST_READ])
+
+    def _users(self, drafts: OrderedDrafts) -> dict[str, list[str]]:
+        """For each file, the owned files that import it, tests left out."""
+        if self._importers is None:
+            self._importers = {}
+            for path in drafts.owned:
+                if not self._project.holds_tests(path):
+                    for target in self._graph.direct(path):
+                        self._importers.setdefault(target, []).append(path)
+        return self._importers
 
     def _unowned(self, drafts: OrderedDrafts) -> list[int]:
         owned = {number for draft in drafts.drafts for number in draft.bullets}

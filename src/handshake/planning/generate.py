@@ -77,11 +77,7 @@ def generate_plan(
     in_order = _order(_without_idle_groups(work, needed))
     definer = Definer(project, graph, VerifyWriter(project, test_plan), wp_id, scope, bullets, smallest_window)
     definitions = definer.define(in_order)
-    if len(definitions) > MOST_MICRO_TASKS:
-        raise JobRefused(
-            f"MT-VAL-002 packet: {len(definitions)} micro-tasks are more than MT-{MOST_MICRO_TASKS} can number",
-            next_step="split the packet into several",
-        )
+    _refuse_too_many(len(definitions))
     estimated = sum(project.tokens(path) for path in files.modify) + NEW_FILE_TOKENS * len(files.create)
     facts = RuleFacts(entries.allows, smallest_window, estimated)
     findings = check_definitions(definitions, facts)
@@ -185,6 +181,14 @@ def _unjudged(drafts: Sequence[Draft], judges: Sequence[Judges], never: frozense
         for draft, found in zip(drafts, judges, strict=True)
         if draft.parts > 1 and not found and draft.files[0] not in never
     )
+
+
+def _refuse_too_many(count: int) -> None:
+    if count > MOST_MICRO_TASKS:
+        raise JobRefused(
+            f"MT-VAL-002 packet: {count} micro-tasks are more than MT-{MOST_MICRO_TASKS} can number",
+            next_step="split the packet into several",
+        )
 
 
 def _why_nothing(files: ScopedFiles) -> str:
