@@ -224,7 +224,7 @@ def _labelled_text(lines: PacketLines, where: list[range], name: str) -> str:
     wrapped = []
     for number in range(found.line + 1, where[0].stop):
         text = lines.live[number]
-        if not text.strip() or re.match(r"^[ \t]*(?:[-*+#]|\*\*)", text) or key_of_line(text, number):
+        if not text.strip() or re.match(r"^[ \t]*+(?:[-*+#]|\*\*)", text) or key_of_line(text, number):
             break
         wrapped.append(text.strip())
     return " ".join([found.inline, *wrapped]).strip()

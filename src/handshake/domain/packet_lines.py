@@ -38,9 +38,9 @@ SECTIONS = (
 _BOM = b"\xef\xbb\xbf"
 _HEADING = re.compile(r"^ {0,3}(#{1,6})(?=[ \t]|$)")
 _BACKTICKS = re.compile(r"`+")
-_FENCE = re.compile(r"^([ \t]*)((?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?)(`{3,}|~{3,})([^`]*|(?<=~).*)$")
-_MANGLED = re.compile(r"^[ \t]*`([A-Za-z0-9_+-]*)[ \t]*$")
-_BULLET = re.compile(r"^([ \t]*)(?:[-*+]|\d{1,9}[.)])(?:[ \t]+|$)")
+_FENCE = re.compile(r"^([ \t]*+)((?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?)(`{3,}|~{3,})([^`]*|(?<=~).*)$")
+_MANGLED = re.compile(r"^[ \t]*+`([A-Za-z0-9_+-]*)[ \t]*$")
+_BULLET = re.compile(r"^([ \t]*+)(?:[-*+]|\d{1,9}[.)])(?:[ \t]+|$)")
 
 
 class LineKind(Enum):

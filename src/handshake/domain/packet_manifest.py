@@ -31,11 +31,11 @@ NO_FILE_SHA1 = "0" * 40
 FIELDS = ("Target File", "Start", "End", "Line Delta", "Pre-SHA1", "Post-SHA1", "Gates Passed")
 
 _FIELD = re.compile(
-    r"^[ \t]*(?:[-*+][ \t]+)?\**[ \t]*(Target[ _-]File|Start|End|Line[ _-]Delta|Pre[ _-]SHA-?1|Post[ _-]SHA-?1|"
+    r"^[ \t]*+(?:[-*+][ \t]+)?\**[ \t]*(Target[ _-]File|Start|End|Line[ _-]Delta|Pre[ _-]SHA-?1|Post[ _-]SHA-?1|"
     r"Gates[ _-]Passed)[ \t]*\**[ \t]*:[ \t]*\**(.*)$",
     re.IGNORECASE,
 )
-_BOX = re.compile(r"^[ \t]*[-*+][ \t]+\[([ xX])\][ \t]+`?([A-Za-z0-9_]+)`?")
+_BOX = re.compile(r"^[ \t]*+[-*+][ \t]+\[([ xX])\][ \t]+`?([A-Za-z0-9_]+)`?")
 _NUMBER = re.compile(r"^[+-]?\d{1,9}$")
 _SHA1 = re.compile(r"^[0-9a-fA-F]{40}$")
 

@@ -67,7 +67,7 @@ def read_packet(data: bytes, path: str) -> PacketReading:
     manifest, manifest_findings = read_manifest(lines, path)
     remarks.findings += [*waiver_findings, *manifest_findings]
     packet = None
-    if fields.wp_id and fields.status_line and (parts.complete or fields.is_stub):
+    if fields.wp_id and fields.status_line:
         packet = Packet(
             wp_id=fields.wp_id,
             base_wp_id=fields.base_wp_id,
@@ -90,6 +90,10 @@ def read_packet(data: bytes, path: str) -> PacketReading:
             reports=read_reports(lines),
             headings=tuple((heading.text, heading.line + 1) for heading in lines.headings),
         )
+    if packet is not None and not (parts.complete or fields.is_stub):
+        # it is refused already: then everything that would be refused next is said now
+        remarks.findings += [finding for finding in is_runnable(packet) if finding.code != "HSK-ACT-STATUS"]
+        packet = None
     if not fields.is_stub:
         _remark_on_placeholders(lines, remarks)
     ordered = sorted(remarks.findings, key=lambda f: (f.line or 0, f.severity, f.code, f.what))

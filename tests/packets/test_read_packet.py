@@ -1,0 +1,359 @@
+"""Reading packets: whole ones, messy ones, hostile ones."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from handshake.domain.packet_text import is_governance_command, is_runnable, read_packet
+
+PATH = "docs/task_packets/WP-1-Demo-v1.md"
+
+
+def codes(data: str | bytes) -> list[str]:
+    reading = read_packet(data.encode() if isinstance(data, str) else data, PATH)
+    return [finding.code for finding in reading.findings]
+
+
+def read(text: str):
+    reading = read_packet(text.encode(), PATH)
+    assert reading.packet is not None, [finding.text() for finding in reading.findings]
+    return reading.packet
+
+
+def test_a_finished_packet_reads_whole(finished: bytes) -> None:
+    reading = read_packet(finished, "docs/task_packets/WP-7-Tide-Table-v1.md")
+    assert reading.findings == ()
+    packet = reading.packet
+    assert packet is not None
+    assert (packet.wp_id, packet.base_wp_id, packet.status_text) == ("WP-7-Tide-Table-v1", "WP-7-Tide-Table", "Done")
+    assert packet.user_signature == "harbour040320260506"
+    assert packet.risk_tier == "HIGH"
+    assert packet.what == "Print the tides of one harbour for one day, as a table."
+    assert packet.in_scope_paths == ("docs/tides.md", "tides/table.py", "tides/data.csv", "tests/test_table.py")
+    assert packet.out_of_scope == ("Forecasts for more than one day.",)
+    assert packet.done_means[1] == "Heights are in metres with two decimals."
+    assert packet.test_plan == (
+        "just pre-work WP-7-Tide-Table-v1",
+        "pytest -q tests/test_table.py --maxfail=1",
+        "just post-work WP-7-Tide-Table-v1",
+    )
+    assert [(e.target_file, e.line_delta, all(e.gates.values())) for e in packet.manifest] == [
+        ("tides/table.py", 12, True),
+        ("tides/data.csv", 4, True),
+        ("tests/test_table.py", -2, True),
+    ]
+    assert [report.verdict for report in packet.reports] == ["FAIL", "PASS"]
+    assert packet.waivers == ()
+    assert ("SKELETON", 63) in packet.headings
+
+
+def test_the_real_packet_reads_whole(seed: Callable[[str], bytes]) -> None:
+    name = "WP-1-Micro-Task-Executor-v1.md"
+    reading = read_packet(seed(name), f"docs/task_packets/{name}")
+    assert reading.findings == ()
+    packet = reading.packet
+    assert packet is not None
+    assert len(packet.in_scope_paths) == 24
+    assert len(packet.done_means) == 7
+    assert packet.test_plan == (
+        "just pre-work WP-1-Micro-Task-Executor-v1",
+        "cargo test --manifest-path src/backend/handshake_core/Cargo.toml",
+        "just validator-scan",
+        "just validator-spec-regression",
+        "just cargo-clean",
+        "just post-work WP-1-Micro-Task-Executor-v1",
+    )
+    assert len(packet.manifest) == 18
+    assert all(len(entry.gates) == 10 and all(entry.gates.values()) for entry in packet.manifest)
+    assert [report.verdict for report in packet.reports] == ["FAIL", "FAIL", "PASS", "PASS"]
+    assert packet.user_signature == "ilja220120260926"
+
+
+def test_the_real_stub_is_a_stub(seed: Callable[[str], bytes]) -> None:
+    packet = read_packet(seed("WP-1-Micro-Task-Executor-v1.stub.md"), "docs/task_packets/stubs/x.md").packet
+    assert packet is not None
+    assert packet.is_stub
+    assert "HSK-ACT-STUB" in [finding.code for finding in is_runnable(packet)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "**Status:** In Progress",
+        "- **Status:** In Progress",
+        "Status: In Progress",
+        "* Status: `In Progress`",
+        "**Status**: in-progress (since Monday)",
+        "- **Status: IN_PROGRESS**",
+        "- **Status:** In Progress <!-- Draft | Done -->",
+    ],
+)
+def test_a_status_line_may_be_written_in_many_ways(packet: str, line: str) -> None:
+    assert read(packet.replace("- **Status:** Ready for Dev", line)).status_text == "In Progress"
+
+
+def test_of_several_status_lines_the_bold_one_wins_else_the_first(packet: str) -> None:
+    plain = packet.replace("- **Status:** Ready for Dev", "- Status: Draft\n- Status: Done")
+    assert read(plain).status_text == "Draft"
+    bold = packet.replace("- **Status:** Ready for Dev", "- Status: Draft\n- **Status:** Done")
+    assert read(bold).status_text == "Done"
+    assert "HSK-PKT-STATUS" in codes(bold)
+
+
+@pytest.mark.parametrize(
+    ("item", "paths"),
+    [
+        ("`src/a.py`", ["src/a.py"]),
+        ("`src/a.py` (note)", ["src/a.py"]),
+        ("`src/a.py`: what it is", ["src/a.py"]),
+        ("src/a.py # the loader", ["src/a.py"]),
+        ("src/a.py -- the loader", ["src/a.py"]),
+        ("src/a.py (new)", ["src/a.py"]),
+        ("(new) src/a.py", ["src/a.py"]),
+        ("src\\win\\a.py", ["src/win/a.py"]),
+        ("`.\\src\\a.py`", ["src/a.py"]),
+        ("./src/a.py", ["src/a.py"]),
+        ("**src/a.py**", ["src/a.py"]),
+        ("**`src/a.py`**", ["src/a.py"]),
+        ("src/folder/", ["src/folder/"]),
+        ("src/**/*.py", ["src/**/*.py"]),
+        ("`app/(shop)/[id]/page (1).tsx`", ["app/(shop)/[id]/page (1).tsx"]),
+        ("app/(shop)/page.tsx", ["app/(shop)/page.tsx"]),
+        ("notes (1).txt", ["notes (1).txt"]),
+        ("`a.py`, `b.py` and `c.py`", ["a.py", "b.py", "c.py"]),
+        ("the loader: `src/a.py`", ["src/a.py"]),
+        ("Makefile", ["Makefile"]),
+        ('`"caf\\303\\251.txt"`', ["caf\u00e9.txt"]),
+        ("src/a.py\n    (a note that wraps)", ["src/a.py"]),
+        ("Backend:\n    - src/a.py\n    - src/b.py", ["src/a.py", "src/b.py"]),
+        ("src/a.py\n    - only the loader", ["src/a.py"]),
+    ],
+)
+def test_scope_items_vary(packet: str, item: str, paths: list[str]) -> None:
+    text = packet.replace("  - src/app.py\n  - lib/\n", f"  - {item}\n")
+    assert list(read(text).in_scope_paths) == paths
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["- IN_SCOPE_PATHS:", "- **IN_SCOPE_PATHS:**", "**IN_SCOPE_PATHS**:", "### IN_SCOPE_PATHS", "* In-scope paths:"],
+)
+@pytest.mark.parametrize("bullet", ["-", "*", "+", "1."])
+def test_scope_labels_vary(packet: str, label: str, bullet: str) -> None:
+    text = packet.replace("- IN_SCOPE_PATHS:", label).replace("  - src/app.py", f"  {bullet} src/app.py")
+    text = text.replace("  - lib/", f"  {bullet} lib/")
+    assert read(text).in_scope_paths == ("src/app.py", "lib/")
+    assert read(text).out_of_scope == ("the rest",)
+
+
+def test_a_scope_at_the_margin_below_a_bold_label(packet: str) -> None:
+    text = packet.replace(
+        "- IN_SCOPE_PATHS:\n  - src/app.py\n  - lib/\n- OUT_OF_SCOPE:\n  - the rest",
+        "**IN_SCOPE_PATHS:**\n- src/app.py\n- lib/\n\n**OUT_OF_SCOPE:**\n- the rest",
+    )
+    assert read(text).in_scope_paths == ("src/app.py", "lib/")
+    assert read(text).out_of_scope == ("the rest",)
+
+
+@pytest.mark.parametrize(
+    "item",
+    ["/etc/passwd", "C:\\Windows", "../up.py", "a/../../b", "~/x", "{path}", "<path>", ".git/config", "all of it"],
+)
+def test_a_scope_item_that_is_no_path_is_an_error_and_never_an_empty_list(packet: str, item: str) -> None:
+    reading = read_packet(packet.replace("src/app.py", item).encode(), PATH)
+    assert reading.packet is None
+    found = next(finding for finding in reading.errors if finding.code == "HSK-PKT-SCOPE")
+    assert found.line == 12
+    assert found.mend
+
+
+@pytest.mark.parametrize("items", ["", "  - NONE\n", "  - (to be filled)\n"])
+def test_an_empty_scope_is_an_error(packet: str, items: str) -> None:
+    assert "HSK-PKT-SCOPE" in codes(packet.replace("  - src/app.py\n  - lib/\n", items))
+
+
+def test_every_problem_is_reported_at_once() -> None:
+    text = "# Task Packet\n\n## METADATA\n- RISK_TIER: EXTREME\n\n## QUALITY_GATE\n"
+    wanted = ("ID", "STATUS", "SIGNATURE", "RISK", "SCOPE", "DONE", "TEST")
+    assert {f"HSK-PKT-{name}" for name in wanted} <= set(codes(text))
+
+
+def test_lists_that_stand_twice_are_refused(packet: str) -> None:
+    assert "HSK-PKT-TWICE" in codes(packet + "\n## SCOPE\n- IN_SCOPE_PATHS:\n  - other/\n")
+
+
+def test_what_stands_in_fences_and_comments_does_not_count(packet: str) -> None:
+    hidden = "- IN_SCOPE_PATHS:\n  - secret/\n- **Status:** Done\n"
+    for form in (f"```\n{hidden}```\n", f"~~~~md\n{hidden}~~~\n~~~~\n", f"<!--\n{hidden}-->\n"):
+        found = read(packet.replace("## SCOPE\n", f"{form}\n## SCOPE\n{form}"))
+        assert found.in_scope_paths == ("src/app.py", "lib/")
+        assert found.status_text == "Ready for Dev"
+
+
+@pytest.mark.parametrize("language", ["", "sh", "powershell", "text", "console"])
+def test_a_test_plan_may_be_a_fence_of_any_language(packet: str, language: str) -> None:
+    prompt = "$ " if language == "console" else ""
+    plan = f"```{language}\n# why\n\n{prompt}pytest -q  # quick\n{prompt}go test \\\n  ./...\n```"
+    assert read(packet.replace("```bash\npytest -q\n```", plan)).test_plan == ("pytest -q", "go test ./...")
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        "`\npytest -q\n`",
+        "`bash\npytest -q\n`",
+        "```bash\npytest -q\n`",
+        "`\npytest -q\n```",
+        "- `pytest -q`",
+        "- pytest -q",
+    ],
+)
+def test_a_mangled_fence_or_a_list_still_gives_the_commands(packet: str, plan: str) -> None:
+    found = read(packet.replace("```bash\npytest -q\n```", plan))
+    assert found.test_plan == ("pytest -q",)
+    assert found.done_means == ("It is so.",)
+
+
+def test_prose_in_the_test_plan_is_an_error(packet: str) -> None:
+    assert "HSK-PKT-TEST" in codes(packet.replace("```bash\npytest -q\n```", "- Run all the tests by hand"))
+
+
+def test_nested_criteria_belong_to_their_bullet(packet: str) -> None:
+    text = packet.replace("- It is so.", "* First,\n  which wraps\n  * with a part\n* [ ] Second")
+    assert read(text).done_means == ("First, which wraps - with a part", "Second")
+
+
+@pytest.mark.parametrize(
+    "name", ["## SCOPE (draft) [CX-1]", "## scope", "## **Scope**", "## 3. SCOPE", "## Scope: all"]
+)
+def test_headings_vary(packet: str, name: str) -> None:
+    assert read(packet.replace("## SCOPE", name)).in_scope_paths == ("src/app.py", "lib/")
+
+
+def test_bom_crlf_and_cp1252_are_read(packet: str) -> None:
+    data = b"\xef\xbb\xbf" + packet.replace("It is so.", "It is so @ last.").encode().replace(b"\n", b"\r\n")
+    reading = read_packet(data.replace(b"@", b"\x97"), PATH)
+    assert reading.packet is not None
+    assert reading.packet.wp_id == "WP-1-Demo-v1"
+    assert reading.packet.done_means == ("It is so \u2014 last.",)
+    assert [(f.code, f.severity) for f in reading.findings] == [("HSK-PKT-ENCODING", "warning")]
+
+
+@pytest.mark.parametrize("value", ["pending", "<pending>", "", "TBD", "{signature}", "____", "PENDING (ask)", "none"])
+def test_a_pending_signature_is_none(packet: str, value: str) -> None:
+    found = read(packet.replace("demo010120260101", value))
+    assert found.user_signature is None
+    assert "HSK-ACT-SIGNATURE" in [finding.code for finding in is_runnable(found)]
+
+
+def test_a_runnable_packet_has_no_finding(packet: str) -> None:
+    assert is_runnable(read(packet)) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code"),
+    [
+        ("Ready for Dev", "Draft", "HSK-ACT-STATUS"),
+        ("WP-1-Demo-v1", "WP-1-Other-v1", "HSK-ACT-STEM"),
+        ("- WP_ID: WP-1-Demo-v1", "- WP_ID: DEMO", "HSK-ACT-ID"),
+        ("WP-1-Demo-v1", "WP-1-Demo-20260101", "HSK-ACT-DATE"),
+    ],
+)
+def test_each_reason_not_to_run_fires(packet: str, old: str, new: str, code: str) -> None:
+    assert code in [finding.code for finding in is_runnable(read(packet.replace(old, new)))]
+
+
+def test_a_policy_block_is_read_and_checked(packet: str) -> None:
+    good = packet + "\n## EXECUTION_POLICY\n```yaml\nmax_iterations_per_mt: 2\npause_points: [MT-001]\n```\n"
+    assert read(good).execution_policy == {"max_iterations_per_mt": 2, "pause_points": ["MT-001"]}
+    for bad in ("max_iterations_per_mt: 99", "nope: 1", "- a", "a: [", "a: &x [1]\nb: *x"):
+        assert "HSK-PKT-POLICY" in codes(packet + f"\n## EXECUTION_POLICY\n```yaml\n{bad}\n```\n")
+
+
+@pytest.mark.parametrize(
+    ("entry", "paths"),
+    [
+        ("CX-573F-01: `src/other.py`: the loader too, 2026-01-02", ("src/other.py",)),
+        ("Waiver ID: CX-573F\n  - Scope: src/other.py\n  - Reason: needed", ("src/other.py",)),
+        ("NONE", None),
+        ("no waiver was granted for src/other.py under CX-573F", None),
+        ("CX-573F-02: `src/other.py` was denied", None),
+        ("CX-573F-03: everything", None),
+        ("src/other.py without an id", None),
+        ("(Record waivers here per [CX-573F], e.g. `src/x.py`.)", None),
+    ],
+)
+def test_a_waiver_needs_an_id_and_a_path(packet: str, entry: str, paths: tuple[str, ...] | None) -> None:
+    found = read(packet.replace("## QUALITY_GATE", f"## WAIVERS GRANTED\n- {entry}\n\n## QUALITY_GATE"))
+    assert [waiver.paths for waiver in found.waivers] == ([] if paths is None else [paths])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("Start", "1abc"), ("Line Delta", "five"), ("Pre-SHA1", "`abc`"), ("End", "")],
+)
+def test_a_manifest_field_that_cannot_be_read_is_an_error(finished: bytes, field: str, value: str) -> None:
+    lines = finished.decode().split("\n")
+    at = next(number for number, line in enumerate(lines) if line.startswith(f"- **{field}**"))
+    lines[at] = f"- **{field}**: {value}"
+    findings = read_packet("\n".join(lines).encode(), "docs/task_packets/WP-7-Tide-Table-v1.md").errors
+    assert [(f.code, f.line) for f in findings] == [("C701-G05", at + 1)]
+
+
+def test_manifest_fields_vary(finished: bytes) -> None:
+    text = finished.decode().replace("- **Target File**: `tides/table.py`", "**Target File:** tides/table.py")
+    text = text.replace("- **Line Delta**: 12", "- Line Delta: `+12`").replace("`" + "b" * 40 + "`", "B" * 40)
+    packet = read_packet(text.encode(), "x/WP-7-Tide-Table-v1.md").packet
+    assert packet is not None
+    entry = packet.manifest[0]
+    assert (entry.target_file, entry.line_delta, entry.post_sha1) == ("tides/table.py", 12, "b" * 40)
+
+
+def test_governance_commands_are_known() -> None:
+    for command in ("just pre-work WP-1", "just validator-scan", "just cargo-clean", "handshake post-work WP-1"):
+        assert is_governance_command(command)
+    for command in ("just test", "pytest -q", "cargo test", "handshaker", "make check"):
+        assert not is_governance_command(command)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"```\n" * 2_500_000,
+        b"- a `b` c\n" * 1_000_001,
+        (b"word " * 16 + b"\n") * 125_000,
+        b"# " + b" " * 10_000_000 + b"x",
+        b"` `` ``` " * 1_000_000,
+        b"```x\n`\n" * 60_000,
+        b"<!-- " * 2_000_000,
+        b"- " * 300_000,
+        b"".join(b" " * n + b"- a\n" for n in range(2_000)),
+        b"\0" * 1_000_000,
+    ],
+    ids=["fences", "lists", "prose", "blanks", "backticks", "mangled", "comments", "bullets", "deep", "nul"],
+)
+def test_a_huge_or_hostile_packet_is_answered_in_seconds(data: bytes) -> None:
+    start = time.monotonic()
+    assert read_packet(data, PATH).packet is None
+    assert time.monotonic() - start < 10
+
+
+LINES = """## SCOPE|- IN_SCOPE_PATHS:|  - a.py|```|`|<!--|-->|~~~||\r|- **Target File**: `x`|- **Start**: 1
+  - [x] anchors_present|**Status:** Done|- WP_ID: WP-1|### TEST_PLAN|### DONE_MEANS|- x|\u2014|## EXECUTION_POLICY
+a: {|## WAIVERS GRANTED|- CX-1 `a`""".replace("\n", "|").split("|")
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.sampled_from(LINES), max_size=40), st.binary(max_size=30))
+def test_reading_never_fails(lines: list[str], tail: bytes) -> None:
+    reading = read_packet("\n".join(lines).encode() + tail, PATH)
+    assert all(finding.what and finding.file == PATH for finding in reading.findings)
+    if reading.packet is not None and not reading.packet.is_stub:
+        assert reading.packet.in_scope_paths
+        assert reading.packet.done_means
+        assert reading.packet.test_plan
