@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,13 +18,25 @@ from handshake.repo.git import Repository, find_repository
 WHEN = datetime(2026, 1, 22, 8, 43, 59, tzinfo=UTC)
 
 
+_templates: dict[str, Path] = {}
+
+
+def _template(object_format: str) -> Path | None:
+    """A repository made once and copied: git need not start ten times for each test."""
+    return _templates.get(object_format)
+
+
 class Scratch:
     """A repository of a user, driven by plain git."""
 
     def __init__(self, root: Path, *, object_format: str = "sha1") -> None:
         self.root = root
+        template = _template(object_format)
+        if template is not None:
+            shutil.copytree(template, root, symlinks=True)
+            return
         root.mkdir(parents=True)
-        self.git("init", "-q", "-b", "main", f"--object-format={object_format}")
+        self.git("init", "-q", "-b", "main", "--template=", f"--object-format={object_format}")
         self.git("config", "user.name", "User")
         self.git("config", "user.email", "user@example.org")
         self.write("README.md", "hello\n")
@@ -64,6 +78,15 @@ def _no_user_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state-home"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _made_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    for object_format in ("sha1", "sha256"):
+        made = Scratch(tmp_path_factory.mktemp("template") / object_format, object_format=object_format)
+        _templates[object_format] = made.root
+    yield
+    _templates.clear()
+
+
 @pytest.fixture
 def scratch(tmp_path: Path) -> Scratch:
     return Scratch(tmp_path / "proj")
@@ -80,13 +103,44 @@ def when() -> datetime:
 
 
 @pytest.fixture
-def in_child() -> Callable[..., subprocess.CompletedProcess[bytes]]:
-    """Run Python text in a process of its own, with a failpoint set if one is named."""
+def in_new_python() -> Callable[..., subprocess.CompletedProcess[bytes]]:
+    """Run Python text in a fresh interpreter."""
 
-    def run(text: str, *args: str, failpoint: str = "") -> subprocess.CompletedProcess[bytes]:
-        env = {**os.environ, "HANDSHAKE_FAILPOINT": failpoint}
-        return subprocess.run(
-            [sys.executable, "-c", text, *args], capture_output=True, check=False, env=env, timeout=60
-        )
+    def run(text: str, *args: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run([sys.executable, "-c", text, *args], capture_output=True, check=False, timeout=60)
 
     return run
+
+
+@pytest.fixture
+def start_child() -> Callable[..., Callable[[], int]]:
+    """Start Python text in a process of its own; gives what waits for its exit code.
+
+    Where there is fork the child starts without importing everything anew.
+    """
+
+    def start(text: str, *args: str, failpoint: str = "") -> Callable[[], int]:
+        if not hasattr(os, "fork"):
+            env = {**os.environ, "HANDSHAKE_FAILPOINT": failpoint}
+            return subprocess.Popen([sys.executable, "-c", text, *args], env=env).wait
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                os.environ["HANDSHAKE_FAILPOINT"] = failpoint
+                sys.argv = ["-c", *args]
+                exec(compile(text, "<child>", "exec"), {"__name__": "__main__"})
+                code = 0
+            except BaseException:  # noqa: BLE001 - whatever it was, the child must not go on as the test runner
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        return lambda: os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    return start
+
+
+@pytest.fixture
+def in_child(start_child: Callable[..., Callable[[], int]]) -> Callable[..., int]:
+    """Run Python text in a process of its own, with a failpoint set if one is named; gives its exit code."""
+    return lambda text, *args, failpoint="": start_child(text, *args, failpoint=failpoint)()

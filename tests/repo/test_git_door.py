@@ -208,6 +208,16 @@ def test_odd_revisions_are_nothing(scratch):
     assert repo.branch_tip("main") == repo.resolve("main") == repo.resolve("HEAD")
 
 
+def test_ancestors(scratch):
+    repo = scratch.open()
+    older = repo.resolve("HEAD")
+    scratch.write("n", "n")
+    newer = scratch.commit("two")
+    assert repo.is_ancestor(older, newer)
+    assert repo.is_ancestor(newer, newer)
+    assert not repo.is_ancestor(newer, older)
+
+
 # -- trees -----------------------------------------------------------------------------------------
 
 
@@ -259,22 +269,22 @@ def test_user_state_tells_every_change(scratch):
     assert repo.user_state()["stash"] != before["stash"]
 
 
-def test_no_gitpython_or_pygit2_when_only_imported(in_child):
-    done = in_child(
+def test_no_gitpython_or_pygit2_when_only_imported(in_new_python):
+    done = in_new_python(
         "import sys, handshake.repo.store, handshake.repo.workspace, handshake.repo.locks\n"
         "assert not {'git', 'pygit2', 'filelock', 'platformdirs'} & set(sys.modules)"
     )
     assert done.returncode == 0, done.stderr.decode()
 
 
-def test_in_a_hook_git_is_started_directly(scratch, in_child):
+def test_in_a_hook_git_is_started_directly(scratch, in_new_python):
     text = (
         "import os, sys; os.environ['GIT_INDEX_FILE'] = '.git/index'\n"
         "from pathlib import Path; from handshake.repo.git import find_repository\n"
         "find_repository(Path(sys.argv[1])).git.text('status', '--porcelain')\n"
         "assert 'git' not in sys.modules\n"
     )
-    assert in_child(text, str(scratch.root)).returncode == 0
+    assert in_new_python(text, str(scratch.root)).returncode == 0
 
 
 def test_the_index_of_a_hook_can_be_asked_for(scratch, tmp_path):

@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 _LOCK_PATIENCE_S = 5.0
+_KEPT_COMMITS = 4
 _WP_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.|lock$|$))*")
 
 
@@ -107,7 +108,9 @@ class ObjectStore:
         commit = git_object("commit", data, self._repo.object_format)
         objects = [*edit.objects, commit]
         self.backend.put(objects)
-        self._written = {commit.sha: objects}  # kept until the ref names it: a gc may take them before
+        self._written[commit.sha] = objects  # kept until a ref names it: a gc may take them before
+        while len(self._written) > _KEPT_COMMITS:
+            del self._written[next(iter(self._written))]
         failpoint("objects.write:after")
         return commit.sha
 
