@@ -207,6 +207,8 @@ def test_a_child_dies_with_its_parent_even_by_sigkill(script, tmp_path):
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     pid, address = parent.stdout.readline().split()
     assert httpx.get(address + "/health").status_code == 200
+    folder = Path(f"/proc/{pid}/cwd")
+    folder = folder.resolve() if folder.exists() else None
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     parent.stdout.close()
@@ -219,6 +221,7 @@ def test_a_child_dies_with_its_parent_even_by_sigkill(script, tmp_path):
         time.sleep(0.05)
     else:
         pytest.fail(f"child {pid} outlived its parent")
+    assert folder is None or not folder.exists(), "nor is its folder left behind"
 
 
 def test_the_prompt_is_read_outside_its_fences():

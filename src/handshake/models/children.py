@@ -151,13 +151,14 @@ def _last_words(log: Path) -> str:
     return " | ".join((telling or lines)[-2:])[:400]
 
 
-def child_settings() -> dict[str, Any]:
+def child_settings(ready: Path) -> dict[str, Any]:
     """In the child: the settings its parent wrote; from now on the parent's death is the child's.
 
-    A settings line that is not there is that of a parent that died meanwhile.
+    A settings line that is not there is that of a parent that died meanwhile. The folder of `ready` is
+    removed with us: a killed parent cannot.
     """
     line = sys.stdin.buffer.readline()
-    threading.Thread(target=_die_with_parent, name="parent-watch", daemon=True).start()
+    threading.Thread(target=_die_with_parent, args=(ready.parent,), name="parent-watch", daemon=True).start()
     if not line:
         os._exit(0)
     settings: dict[str, Any] = json.loads(line)
@@ -171,8 +172,9 @@ def announce(ready: Path, address: str) -> None:
     draft.replace(ready)
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(folder: Path) -> None:
     # the unbuffered end: the buffered one holds a lock that the interpreter's shutdown waits for
     while os.read(sys.stdin.fileno(), 4096):
         pass
+    shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)

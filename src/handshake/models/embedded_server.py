@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 2 or arguments[0] != "--child":
         print("started by Handshake itself, with --child READY_FILE", file=sys.stderr)  # noqa: T201
         return 2
-    settings = child_settings()
+    settings = child_settings(Path(arguments[1]))
     try:
         serve(settings, Path(arguments[1]))
     except (RuntimeError, ImportError, OSError, KeyError) as failure:

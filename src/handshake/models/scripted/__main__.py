@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     script, count_file = options.script, options.count_file
     if options.child is not None:
-        settings = child_settings()
+        settings = child_settings(options.child)
         script = Path(settings["script"])
         count_file = Path(settings["count_file"]) if settings.get("count_file") else None
     if script is None:
