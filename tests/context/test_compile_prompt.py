@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from handshake.context.compile import PreviousIteration, compile_context
+from handshake.domain.errors import EnvironmentProblem
 from handshake.domain.microtask import DoneCriterion, FileAccess, VerificationSpec
 from handshake.domain.reply import EditOutcome
 
@@ -203,3 +204,32 @@ def test_tiny_prompt_holds_no_example(request_for):
     assert "SEARCH" not in prompt
     assert "START-END" not in prompt
     assert prompt.rstrip().splitlines()[-3:][0].startswith("#") or "calc/stats.py" in prompt.split("# COMPLETION")[1]
+
+
+def test_tiny_sees_the_users_of_its_file_on_even_iterations_only(request_for):
+    odd = compile_context(request_for(profile="tiny", edit_form="whole"))
+    assert "FILE: tests/test_stats.py" not in odd.envelope.full_prompt
+    assert "FILE: calc/check.py" in odd.envelope.full_prompt
+    assert "held back: tests/test_stats.py" in odd.trace.truncation_flags
+    even = compile_context(request_for(profile="tiny", edit_form="whole", iteration=2))
+    prompt = even.envelope.full_prompt
+    assert prompt.index("FILE: tests/test_stats.py") < prompt.index("FILE: calc/stats.py")
+    assert not any(flag.startswith("held back") for flag in even.trace.truncation_flags)
+
+
+def test_the_lines_of_definitions_are_told(request_for):
+    for profile in ("tiny", "small"):
+        prompt = compile_context(request_for(profile=profile)).envelope.full_prompt
+        assert "`mean` 6-9, `spread` 12-14" in prompt
+
+
+def test_own_templates_are_used_and_a_missing_value_is_an_error(request_for, tmp_path):
+    folder = tmp_path / "prompts"
+    (folder / "common").mkdir(parents=True)
+    for name in ("system", "task", "status", "files", "previous", "completion"):
+        (folder / "common" / f"{name}.md").write_text(f"# {name}\n")
+    prompt = compile_context(request_for(templates=folder, previous=FAILED)).envelope.full_prompt
+    assert prompt == "# system\n# task\n# status\n# files\n# previous\n# completion\n"
+    (folder / "common" / "status.md").write_text("{{ no_such_value }}\n")
+    with pytest.raises(EnvironmentProblem, match=r"status\.md"):
+        compile_context(request_for(templates=tmp_path / "prompts"))

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from handshake.context.errors import ContextGuardFailed, PromptInjectionFound
 from handshake.context.guards import Compiled, run_guards
-from handshake.context.injection import DERIVED, RetrievedText, reject_injections
-from handshake.context.normalize import normalized_query_hash
-from handshake.context.plan import MAX_READ_TOKENS, query_plan, query_text, route_taken
+from handshake.context.injection import reject_injections
+from handshake.context.papers import context_snapshot, retrieval_trace
+from handshake.context.plan import query_plan, query_text
 from handshake.context.render import Templates
 from handshake.context.request import CompiledContext, ContextRequest, EditForm, JobBoundary, PreviousIteration
 from handshake.context.retrieve import Place, rank
+from handshake.context.scope import Held, Scope, failing_lines, held_back, read_scope
 from handshake.context.sections import (
     Definition,
     completion_section,
@@ -20,19 +22,12 @@ from handshake.context.sections import (
     previous_section,
     status_section,
 )
-from handshake.context.sources import SourceFile, read_source
 from handshake.context.spans import Chosen, Piece, choose
-from handshake.domain.canonical import hash_of
-from handshake.domain.clock import uuid_from
 from handshake.domain.context import (
-    ContextSnapshot,
     IdsHash,
     PromptEnvelope,
     QueryPlan,
     RetrievalTrace,
-    Selected,
-    SourceRef,
-    Span,
     ids_hash,
 )
 
@@ -58,7 +53,7 @@ def compile_context(request: ContextRequest) -> CompiledContext:
         ContextGuardFailed: a guard rejected plan, trace or prompt; or the fixed sections alone are too long.
         EnvironmentProblem: a prompt template is missing or wrong.
     """
-    scope = _read_scope(request)
+    scope = read_scope(request)
     waived = reject_injections(scope.texts(request), request.injection_waivers, request.extra_patterns)
     sections = _fixed_sections(request, scope)
     limit = min(request.mt.token_budget, request.context_window - request.reserved_output_tokens)
@@ -70,46 +65,23 @@ def compile_context(request: ContextRequest) -> CompiledContext:
             next_step="a model with a larger context window, or a packet with fewer and shorter criteria",
         )
     plan = query_plan(request, limit - bare)
-    places = rank(query_text(request), scope.sources, frozenset(request.mt.files.writable), _failures(request))
+    places = rank(query_text(request), scope.sources, frozenset(request.mt.files.writable), failing_lines(request))
     places = places[: plan.budgets.max_candidates_total]
     chosen, envelope, forms = _fit(request, scope, sections, places, plan, limit)
-    trace = _trace(request, scope, sections, places, plan, chosen, envelope, limit, waived)
+    cut = tuple(f"read: {source.path}" for source in scope.sources if source.cut)
+    trace = retrieval_trace(
+        request,
+        plan,
+        places,
+        chosen,
+        _budgets_applied(request, plan, sections, chosen, envelope, limit),
+        (*sections.flags, *chosen.truncation_flags, *cut),
+        (*scope.warnings, *waived, *_unseen(scope, chosen)),
+    )
     candidates = ids_hash([f"{place.candidate.candidate_id}@{place.source.digest}" for place in places])
     run_guards(_compiled(request, plan, trace, envelope, candidates, chosen, scope, limit))
-    snapshot = _snapshot(request, scope, trace, envelope, candidates)
+    snapshot = context_snapshot(request, scope, trace, envelope, candidates)
     return CompiledContext(envelope=envelope, query_plan=plan, trace=trace, snapshot=snapshot, edit_forms=forms)
-
-
-@dataclass(frozen=True)
-class _Scope:
-    """The files of the MT as they were read; `missing` are writable paths that are not there."""
-
-    modify: tuple[SourceFile, ...]
-    read: tuple[SourceFile, ...]
-    missing: tuple[str, ...]
-    warnings: tuple[str, ...]
-
-    @property
-    def sources(self) -> tuple[SourceFile, ...]:
-        return (*self.modify, *self.read)
-
-    def line(self, path: str, number: int) -> str | None:
-        """A line of a file in scope; None if it is not there."""
-        for source in self.sources:
-            if source.path == path and 1 <= number <= len(source.lines):
-                return source.lines[number - 1]
-        return None
-
-    def texts(self, request: ContextRequest) -> tuple[RetrievedText, ...]:
-        """All text on its way into the prompt that neither the packet nor a template wrote."""
-        files = [RetrievedText(source.path, source.lines) for source in self.sources]
-        previous = request.previous
-        if previous is not None:
-            said = [previous.validation_tail, previous.reply_summary, previous.error or "", previous.malformed or ""]
-            said += [message for _, _, message in previous.locations]
-            said += [line for outcome in previous.edit_outcomes for line in (outcome.error or "", *outcome.nearest)]
-            files.append(RetrievedText(DERIVED, tuple("\n".join(said).split("\n"))))
-        return tuple(files)
 
 
 @dataclass(frozen=True)
@@ -127,33 +99,19 @@ class _Sections:
     def prefix(self) -> str:
         return self.system + self.definition.text
 
-    def suffix(self, request: ContextRequest, chosen: Chosen, scope: _Scope) -> tuple[str, dict[str, EditForm]]:
+    def suffix(self, request: ContextRequest, chosen: Chosen, scope: Scope) -> tuple[str, dict[str, EditForm]]:
         """The rest of the prompt with those pieces, and the edit form of each writable file."""
         forms = _edit_forms(request, chosen, scope)
-        files = self.templates.render("files", pieces=chosen.pieces, new_files=scope.missing)
-        closing = completion_section(request, self.templates, forms)
+        # the nearer the text to change stands to the request, the likelier a tiny model changes it
+        last = request.profile == "tiny"
+        pieces = sorted(chosen.pieces, key=lambda piece: piece.writable) if last else chosen.pieces
+        files = self.templates.render("files", pieces=pieces, new_files=scope.missing)
+        whole = {p.source.path: p.source.lines for p in chosen.pieces if p.writable and p.whole}
+        closing = completion_section(request, self.templates, forms, whole, scope.missing)
         return self.status + files + self.previous + closing, forms
 
 
-def _read_scope(request: ContextRequest) -> _Scope:
-    files = request.mt.files
-    modify: list[SourceFile] = []
-    read: list[SourceFile] = []
-    missing: list[str] = []
-    warnings: list[str] = []
-    for path in dict.fromkeys((*files.writable, *files.read)):
-        outcome = read_source(request.worktree, path, MAX_READ_TOKENS)
-        to_create = outcome.missing and path in files.create
-        if outcome.warning and not to_create:
-            warnings.append(outcome.warning)
-        if outcome.missing and path in files.writable:
-            missing.append(path)
-        if outcome.source is not None:
-            (modify if path in files.writable else read).append(outcome.source)
-    return _Scope(tuple(modify), tuple(read), tuple(missing), tuple(warnings))
-
-
-def _fixed_sections(request: ContextRequest, scope: _Scope) -> _Sections:
+def _fixed_sections(request: ContextRequest, scope: Scope) -> _Sections:
     templates = Templates(request.profile, request.templates)
     definition = definition_section(request, templates)
     previous, flags = previous_section(request, templates, scope.line)
@@ -167,17 +125,9 @@ def _fixed_sections(request: ContextRequest, scope: _Scope) -> _Sections:
     )
 
 
-def _failures(request: ContextRequest) -> dict[str, frozenset[int]]:
-    """The lines that the last validation named, by path."""
-    found: dict[str, set[int]] = {}
-    for path, line, _ in request.previous.locations if request.previous else ():
-        found.setdefault(path, set()).add(line)
-    return {path: frozenset(lines) for path, lines in found.items()}
-
-
 def _fit(
     request: ContextRequest,
-    scope: _Scope,
+    scope: Scope,
     sections: _Sections,
     places: tuple[Place, ...],
     plan: QueryPlan,
@@ -185,17 +135,20 @@ def _fit(
 ) -> tuple[Chosen, PromptEnvelope, dict[str, EditForm]]:
     """Choose, assemble, count; while the whole is over the limit, choose again with less."""
     budget = plan.budgets.max_total_evidence_tokens
+    held = held_back(request, scope.read, scope.modify) if request.profile == "tiny" else Held(scope.read, ())
     prefix = sections.prefix
     while True:
         chosen = choose(
             scope.modify,
-            scope.read,
+            held.shown,
             places,
             budget,
             request.count_tokens,
             plan.budgets.max_snippets_total,
             plan.budgets.max_snippets_per_source,
         )
+        flags = (*chosen.truncation_flags, *(f"held back: {path}" for path in held.held_back))
+        chosen = dataclasses.replace(chosen, truncation_flags=flags)
         suffix, forms = sections.suffix(request, chosen, scope)
         tokens = request.count_tokens(prefix + suffix)
         if tokens <= limit or budget == 0:
@@ -203,13 +156,13 @@ def _fit(
         budget = max(0, min(budget, chosen.tokens) - (tokens - limit) - 8)
 
 
-def _edit_forms(request: ContextRequest, chosen: Chosen, scope: _Scope) -> dict[str, EditForm]:
+def _edit_forms(request: ContextRequest, chosen: Chosen, scope: Scope) -> dict[str, EditForm]:
     """The form that fits each writable file: whole only for what is new or stands whole in the prompt."""
     whole = {piece.source.path: piece for piece in chosen.pieces if piece.writable and piece.whole}
     return {path: _edit_form(request, path, whole, scope) for path in request.mt.files.writable}
 
 
-def _edit_form(request: ContextRequest, path: str, whole: Mapping[str, Piece], scope: _Scope) -> EditForm:
+def _edit_form(request: ContextRequest, path: str, whole: Mapping[str, Piece], scope: Scope) -> EditForm:
     if path in scope.missing:
         return "whole"
     piece = whole.get(path)
@@ -222,70 +175,6 @@ def _edit_form(request: ContextRequest, path: str, whole: Mapping[str, Piece], s
     return "whole" if fits else "search_replace"
 
 
-def _piece_ref(piece: Piece) -> SourceRef:
-    return SourceRef(
-        kind="span",
-        id=f"{piece.source.path}:{piece.start}-{piece.end}",
-        hash=piece.source.digest,
-        selector="signatures" if piece.outline else f"lines {piece.start}-{piece.end}",
-        classification="low",
-    )
-
-
-def _trace(
-    request: ContextRequest,
-    scope: _Scope,
-    sections: _Sections,
-    places: tuple[Place, ...],
-    plan: QueryPlan,
-    chosen: Chosen,
-    envelope: PromptEnvelope,
-    limit: int,
-    waived: tuple[str, ...],
-) -> RetrievalTrace:
-    refs = [_piece_ref(piece) for piece in chosen.pieces]
-    count = request.count_tokens
-    cut = [f"read: {source.path}" for source in scope.sources if source.cut]
-    unseen = {s.path for s in scope.modify} - {piece.source.path for piece in chosen.pieces}
-    return RetrievalTrace(
-        trace_id=uuid_from(f"{request.job_id}/{request.step_id}/trace"),
-        query_plan_id=plan.plan_id,
-        normalized_query_hash=normalized_query_hash(plan.query_text),
-        route_taken=route_taken(plan),
-        candidates=tuple(place.candidate for place in places),
-        selected=tuple(
-            Selected(ref=ref, final_rank=rank_, final_score=piece.score, why=piece.why)
-            for rank_, (ref, piece) in enumerate(zip(refs, chosen.pieces, strict=True), start=1)
-        ),
-        spans=tuple(
-            Span(
-                ref=ref,
-                selector=ref.selector or "",
-                start=piece.start,
-                end=piece.end,
-                token_estimate=count(piece.text + "\n\n"),
-            )
-            for ref, piece in zip(refs, chosen.pieces, strict=True)
-        ),
-        budgets_applied={
-            "prompt_limit": limit,
-            "prompt": envelope.token_estimate,
-            "system_rules": count(sections.system),
-            "mt_definition": count(sections.definition.text),
-            "iteration_context": count(sections.status),
-            "previous_output": count(sections.previous) if sections.previous else 0,
-            "file_contents": chosen.tokens,
-            "file_contents_limit": plan.budgets.max_total_evidence_tokens,
-        },
-        truncation_flags=tuple(dict.fromkeys((*sections.flags, *chosen.truncation_flags, *cut))),
-        warnings=(
-            *scope.warnings,
-            *waived,
-            *(f"{path}: to be changed, but nothing of it fits" for path in sorted(unseen)),
-        ),
-    )
-
-
 def _compiled(
     request: ContextRequest,
     plan: QueryPlan,
@@ -293,7 +182,7 @@ def _compiled(
     envelope: PromptEnvelope,
     candidates: IdsHash,
     chosen: Chosen,
-    scope: _Scope,
+    scope: Scope,
     limit: int,
 ) -> Compiled:
     limit_inline = plan.budgets.tool_delta_inline_char_limit
@@ -311,24 +200,29 @@ def _compiled(
     )
 
 
-def _snapshot(
-    request: ContextRequest, scope: _Scope, trace: RetrievalTrace, envelope: PromptEnvelope, candidates: IdsHash
-) -> ContextSnapshot:
-    files = request.mt.files
-    return ContextSnapshot(
-        context_snapshot_id=uuid_from(f"{request.job_id}/{request.step_id}/snapshot"),
-        job_id=request.job_id,
-        step_id=request.step_id,
-        created_at=request.created_at,
-        determinism_mode=request.determinism_mode,
-        model_tier=request.model_tier,
-        model_id=request.model_id,
-        policy_profile_id=request.policy_profile_id,
-        layer_scope={"read": tuple(dict.fromkeys((*files.read, *files.modify))), "write": files.writable},
-        scope_inputs_hash=hash_of([request.mt, [[source.path, source.digest] for source in scope.sources]]),
-        retrieval_candidates=candidates,
-        selected_sources=ids_hash([span.ref.id for span in trace.spans]),
-        prompt_envelope_hashes=envelope.hashes,
-        seed=request.seed,
-        warnings=(*trace.warnings, *trace.truncation_flags),
-    )
+def _unseen(scope: Scope, chosen: Chosen) -> tuple[str, ...]:
+    """A warning for each file to modify of which nothing fits."""
+    shown = {piece.source.path for piece in chosen.pieces}
+    return tuple(f"{s.path}: to be changed, but nothing of it fits" for s in scope.modify if s.path not in shown)
+
+
+def _budgets_applied(
+    request: ContextRequest,
+    plan: QueryPlan,
+    sections: _Sections,
+    chosen: Chosen,
+    envelope: PromptEnvelope,
+    limit: int,
+) -> dict[str, int]:
+    """Tokens that each section took, and the limits they were held to."""
+    count = request.count_tokens
+    return {
+        "prompt_limit": limit,
+        "prompt": envelope.token_estimate,
+        "system_rules": count(sections.system),
+        "mt_definition": count(sections.definition.text),
+        "iteration_context": count(sections.status),
+        "previous_output": count(sections.previous) if sections.previous else 0,
+        "file_contents": chosen.tokens,
+        "file_contents_limit": plan.budgets.max_total_evidence_tokens,
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from handshake.context.blocks import blocks_of
 from handshake.context.fences import fenced
 from handshake.context.render import Templates
 from handshake.context.request import ContextRequest, EditForm, PreviousIteration
@@ -15,6 +16,7 @@ DEFINITION_TOKENS = 500
 PREVIOUS_TOKENS = 200
 INLINE_CHARACTERS = 2000
 DONE_SHOWN = 6
+LANDMARKS_SHOWN = 12
 
 Count = Callable[[str], int]
 
@@ -176,13 +178,37 @@ def _shortened(item: str, kept: list[str], count: Count) -> str | None:
     return None
 
 
-def completion_section(request: ContextRequest, templates: Templates, forms: Mapping[str, EditForm]) -> str:
-    """COMPLETION PROTOCOL, with the edit form of each writable file."""
+def landmarks(path: str, lines: tuple[str, ...]) -> str:
+    """Where the definitions of a file are, e.g. "`mean` 6-9, `spread` 12-14": small models cannot count lines."""
+    named = [block for block in blocks_of(path, lines) if block.name]
+    return ", ".join(f"`{block.name}` {block.start}-{block.end}" for block in named[:LANDMARKS_SHOWN])
+
+
+def completion_section(
+    request: ContextRequest,
+    templates: Templates,
+    forms: Mapping[str, EditForm],
+    shown_whole: Mapping[str, tuple[str, ...]],
+    missing: tuple[str, ...] = (),
+) -> str:
+    """COMPLETION PROTOCOL, with the edit form of each writable file.
+
+    `shown_whole` are the lines of the writable files that stand whole in the prompt; `missing` are
+    writable paths that do not exist yet.
+    """
     goals = [row["text"] for row in done_rows(request)]
     return templates.render(
         "completion",
         mt=request.mt,
-        forms=[{"path": path, "form": form} for path, form in forms.items()],
+        forms=[
+            {
+                "path": path,
+                "form": form,
+                "exists": path not in missing,
+                "landmarks": landmarks(path, shown_whole.get(path, ())),
+            }
+            for path, form in forms.items()
+        ],
         done=done_rows(request),
         evidence_path=next(iter(forms), "path"),
         goal="; ".join(goal.rstrip(".") for goal in goals) + ".",
