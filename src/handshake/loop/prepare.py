@@ -121,7 +121,7 @@ def _prepare_anew(run: Run, equipment: Equipment, mt: MicroTaskDefinition, numbe
         iteration=iteration,
         prefix_chars=len(compiled.envelope.stable_prefix),
         prompt_hash=compiled.envelope.hashes["full_prompt_hash"],
-        sampling=_sampling(profile, config, provider, mt, compiled, number),
+        sampling=_sampling(profile, config, provider, mt, compiled, number, equipment),
         timeout_s=min(config.timeout_s, LONGEST_ITERATION_S),
         context_snapshot_id=compiled.snapshot.context_snapshot_id,
     )
@@ -238,6 +238,7 @@ def _sampling(
     mt: MicroTaskDefinition,
     compiled: CompiledContext,
     number: int,
+    equipment: Equipment,
 ) -> Sampling:
     """How the replies are drawn; the length is held to the MT's iteration limit."""
     most = config.max_output_tokens or profile.max_output_tokens
@@ -247,7 +248,9 @@ def _sampling(
     grammar = None
     if grammar_wanted and provider.facts.supports_grammar and len(mt.files.writable) == 1:
         language = language_of(mt.files.writable[0])
-        grammar = completion_grammar(mt, language.name if language else "")
+        # a tiny model makes line numbers up: the grammar holds them to the file's size, new lines included
+        lines = (equipment.workspace.read(mt.files.writable[0]) or b"").count(b"\n")
+        grammar = completion_grammar(mt, language.name if language else "", most_lines=max(10, 2 * lines))
     return Sampling(
         temperature=config.temperature if config.temperature is not None else profile.temperature,
         # each iteration draws anew, and a replay draws the same

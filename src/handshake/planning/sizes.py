@@ -15,8 +15,9 @@ from handshake.planning.project import Project
 
 SMALLEST_BUDGET = 512
 LARGEST_BUDGET = 8192
-# system rules 300, iteration context 200, definition up to 500, previous output 200: `context.md`, Budgets
-FIXED_SECTIONS = 1200
+# system rules 300, iteration context 200, definition up to 500, previous output 200 (`context.md`, Budgets),
+# and 600 for the edit forms and the criteria that the completion protocol says again
+FIXED_SECTIONS = 1800
 NEW_FILE_TOKENS = 400
 _MOST_READ_TOKENS = 2000
 _SMALLEST_REPLY = 256
