@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -65,6 +65,7 @@ GRAMMARS = {
 }  # fmt: skip
 
 
+@lru_cache(maxsize=64)
 def blocks_of(path: str, lines: tuple[str, ...]) -> tuple[Block, ...]:
     """The blocks of a file, in order; every line is in exactly one of them."""
     grammar = GRAMMARS.get(PurePosixPath(path).suffix.lower())

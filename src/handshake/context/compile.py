@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 from handshake.context.errors import ContextGuardFailed, PromptInjectionFound
 from handshake.context.guards import Compiled, run_guards
@@ -53,6 +54,8 @@ def compile_context(request: ContextRequest) -> CompiledContext:
         ContextGuardFailed: a guard rejected plan, trace or prompt; or the fixed sections alone are too long.
         EnvironmentProblem: a prompt template is missing or wrong.
     """
+    # a provider may ask its server to count: no text is counted twice
+    request = dataclasses.replace(request, count_tokens=cache(request.count_tokens))
     scope = read_scope(request)
     waived = reject_injections(scope.texts(request), request.injection_waivers, request.extra_patterns)
     sections = _fixed_sections(request, scope)

@@ -114,7 +114,7 @@ def _bm25(query: list[str], documents: list[list[str]]) -> list[float]:
 
 def _graph_scores(pairs: Sequence[tuple[SourceFile, Block]], modify: frozenset[str]) -> list[float]:
     """How near each block is to the files that will change, along imports; 0 for those files themselves."""
-    texts = {source.path: source.text for source, _ in pairs}
+    texts = {path: source.text for path, source in {source.path: source for source, _ in pairs}.items()}
     known = frozenset(texts)
     out_of = {path: imported_paths(path, text, known) for path, text in texts.items()}
     near = {path for changed in modify for path in out_of.get(changed, ())}
