@@ -88,15 +88,25 @@ class Project:
         return self.git("rev-parse", "HEAD")
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    """A repository whose first commit holds the packet and two files in scope."""
-    made = Project(tmp_path)
+def _with_packet(root: Path) -> Project:
+    made = Project(root)
     made.write(made.packet_path, PACKET)
     made.write("src/app.py", "".join(f"line {n}\n" for n in range(1, 21)))
     made.write("lib/old.txt", "one\ntwo\nthree\n")
     made.commit("base")
     return made
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A repository whose first commit holds the packet and two files in scope."""
+    return _with_packet(tmp_path)
+
+
+@pytest.fixture
+def make_project() -> Callable[[Path], Project]:
+    """Makes such a repository in any empty folder."""
+    return _with_packet
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ _GOVERNANCE = re.compile(
     r"|^python3?\s+-m\s+handshake(?:\s|$)"
 )
 _PROMPT_LANGUAGES = ("console", "shell-session", "sh-session", "terminal")
-_BULLET_TEXT = re.compile(r"^[ \t]*+(?:[-*+]|\d{1,9}[.)])[ \t]+(?:\[[ xX]\][ \t]+)?(\S.*)$")
+_BULLET_TEXT = re.compile(r"^[ \t]*+(?:[-*+]|\d{1,9}[.)])[ \t]+(?:\[[ xX]\][ \t]++)?(\S.*)$")
 _PROGRAM = re.compile(r"^[a-z0-9_./-]+$")
 
 

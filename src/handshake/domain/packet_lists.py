@@ -18,7 +18,7 @@ _LABEL = re.compile(
     r"^\*{0,2}[A-Z][A-Z0-9]*(?:[ _-][A-Z0-9]+)*\*{0,2}[ \t]*:|^\*\*[A-Za-z][\w -]{1,40}(?:\*\*[ \t]*:|:\*\*)"
 )
 _KEY = re.compile(
-    r"^[ \t]*+(?:[-*+][ \t]+)?(\*{0,2})`?([A-Za-z][A-Za-z0-9 _/-]{0,40}?)`?[ \t]*(\*{0,2})[ \t]*:"
+    r"^[ \t]*+(?:[-*+][ \t]++)?(\*{0,2})`?([A-Za-z][A-Za-z0-9 _/-]{0,40}?)`?[ \t]*(\*{0,2})[ \t]*:"
     r"[ \t]*(\*{0,2})[ \t]*(.*)$"
 )
 _DEEPEST = 12
@@ -97,7 +97,7 @@ def find_list(lines: PacketLines, where: Iterable[range], name: str) -> Labelled
 @lru_cache(maxsize=64)
 def _label_pattern(name: str) -> re.Pattern[str]:
     return re.compile(
-        rf"^[ \t]*+(?:(?:[-*+]|\d{{1,3}}[.)])[ \t]+|#{{1,6}}[ \t]+)?\*{{0,2}}`?(?:{name})`?"
+        rf"^[ \t]*+(?:(?:[-*+]|\d{{1,3}}[.)])[ \t]++|#{{1,6}}[ \t]++)?\*{{0,2}}`?(?:{name})`?"
         rf"(?:[ \t]*\([^)]*\))?(?:\*{{0,2}}[ \t]*:\*{{0,2}}|\*\*|$)(?P<rest>.*)$",
         re.IGNORECASE,
     )

@@ -31,7 +31,7 @@ NO_FILE_SHA1 = "0" * 40
 FIELDS = ("Target File", "Start", "End", "Line Delta", "Pre-SHA1", "Post-SHA1", "Gates Passed")
 
 _FIELD = re.compile(
-    r"^[ \t]*+(?:[-*+][ \t]+)?\**[ \t]*(Target[ _-]File|Start|End|Line[ _-]Delta|Pre[ _-]SHA-?1|Post[ _-]SHA-?1|"
+    r"^[ \t]*+(?:[-*+][ \t]++)?\**[ \t]*(Target[ _-]File|Start|End|Line[ _-]Delta|Pre[ _-]SHA-?1|Post[ _-]SHA-?1|"
     r"Gates[ _-]Passed)[ \t]*\**[ \t]*:[ \t]*\**(.*)$",
     re.IGNORECASE,
 )
@@ -59,7 +59,7 @@ class ManifestBlock:
     def is_template(self) -> bool:
         """Whether nothing of it was filled in."""
         written = self.values["target_file"][0]
-        return is_placeholder(written) or is_nothing(written)
+        return not written.startswith('"') and (is_placeholder(written) or is_nothing(written))
 
 
 def manifest_blocks(lines: PacketLines) -> list[ManifestBlock]:

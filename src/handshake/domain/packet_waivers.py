@@ -17,7 +17,7 @@ _DENIED = re.compile(
 )
 _REPORT = re.compile(r"\bVALIDATION[ _-]REPORT\b", re.IGNORECASE)
 _VERDICT = re.compile(
-    r"^[ \t]*+(?:[-*+][ \t]+)?\**(?:VALIDATION[ _]|FINAL[ _])?VERDICT\**[ \t]*:?\**[ \t]*:?[ \t]*[*`]*(PASS|FAIL)\b",
+    r"^[ \t]*+(?:[-*+][ \t]++)?\**(?:VALIDATION[ _]|FINAL[ _])?VERDICT\**[ \t]*:?\**[ \t]*:?[ \t]*[*`]*(PASS|FAIL)\b",
     re.IGNORECASE,
 )
 

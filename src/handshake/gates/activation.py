@@ -116,10 +116,11 @@ def _remark_on_commit(packet: Packet, file: Path, remarks: Remarks) -> None:
     from handshake.repo.git import find_repository
 
     repo = find_repository(file.parent)
-    commit = repo.git.text("log", "-1", "--format=%H", "HEAD", "--", f":(top,literal){packet.path}")
-    if not commit or repo.tree("HEAD").read(packet.path) != file.read_bytes():
+    head = repo.resolve("HEAD")
+    if head is None or repo.tree(head).read(packet.path) != file.read_bytes():
         remarks.error("HSK-ACT-SIGNED", None, "the packet as it stands is not committed", "git commit -S it")
         return
+    commit = repo.git.text("log", "-1", "--format=%H", head, "--", f":(top,literal){packet.path}")
     if repo.git.run("verify-commit", commit, check=False).code != 0:
         remarks.error(
             "HSK-ACT-SIGNED",

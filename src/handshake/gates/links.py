@@ -11,7 +11,7 @@ from handshake.repo.tree import TreeView
 
 _LINK = re.compile(r"\]\(([^()\s]+)\)")
 _FIELD = re.compile(
-    r"^[ \t]*+(?:[-*+][ \t]+)?\*\*(?:Spec Target Resolved|Spec Target|Artifacts?|Evidence|Links?|Report)"
+    r"^[ \t]*+(?:[-*+][ \t]++)?\*\*(?:Spec Target Resolved|Spec Target|Artifacts?|Evidence|Links?|Report)"
     r"\**:?\**[ \t]*:?(.*)$",
     re.IGNORECASE,
 )
