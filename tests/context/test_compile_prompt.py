@@ -233,3 +233,12 @@ def test_own_templates_are_used_and_a_missing_value_is_an_error(request_for, tmp
     (folder / "common" / "status.md").write_text("{{ no_such_value }}\n")
     with pytest.raises(EnvironmentProblem, match=r"status\.md"):
         compile_context(request_for(templates=tmp_path / "prompts"))
+
+
+def test_tiny_is_told_what_a_new_file_is_for(request_for, definition):
+    mt = definition(files=FileAccess(read=("calc/stats.py",), create=("calc/new.py",)))
+    compiled = compile_context(request_for(profile="tiny", edit_form="whole", mt=mt))
+    closing = compiled.envelope.full_prompt.split("# COMPLETION PROTOCOL\n")[1]
+    assert "`calc/new.py` does not exist yet. With it this must be true: `mean([1, 2, 3])` gives '2'." in closing
+    assert "Write the complete new `calc/new.py` in one fenced block." in closing
+    assert "FILE: calc/stats.py" in compiled.envelope.full_prompt
