@@ -18,6 +18,10 @@ import yaml
 
 from handshake.config.shipped import shipped
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from warm_command import WarmCommands, WarmProcess  # noqa: E402 - its folder is made importable above
+
 WP = "WP-1-Shop-Prices-v1"
 BRANCH = f"feat/{WP}"
 TRACK = f"handshake/track/{WP}"
@@ -50,8 +54,9 @@ class Served:
 class Shop:
     """The demo's project, in the hands of a user."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, warm: WarmCommands | None = None) -> None:
         self.root = root
+        self.warm = warm
         self.home = root.parent / "home"
         self.home.mkdir(exist_ok=True)
         shutil.copytree(shipped("templates", "demo", "project"), root, ignore=shutil.ignore_patterns("__pycache__"))
@@ -121,8 +126,10 @@ class Shop:
         place.write_text(change(text))
         return place
 
-    def start(self, *args: str, **env: str) -> subprocess.Popen[str]:
-        """Start a command in a process group of its own."""
+    def start(self, *args: str, cold: bool = False, **env: str) -> subprocess.Popen[str] | WarmProcess:
+        """Start a command in a process group of its own; `cold` in an interpreter of its own."""
+        if self.warm is not None and not cold:
+            return self.warm.start(["-C", str(self.root), *args], {**self.environment, **env})
         return subprocess.Popen(
             [sys.executable, "-m", "handshake", "-C", str(self.root), *args],
             env={**self.environment, **env},
@@ -133,9 +140,11 @@ class Shop:
             start_new_session=True,
         )
 
-    def handshake(self, *args: str, code: int | None = 0, **env: str) -> subprocess.CompletedProcess[str]:
+    def handshake(
+        self, *args: str, code: int | None = 0, cold: bool = False, **env: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
-        child = self.start(*args, **env)
+        child = self.start(*args, cold=cold, **env)
         try:
             out, err = child.communicate(timeout=120)
         except subprocess.TimeoutExpired:
@@ -177,10 +186,21 @@ class Shop:
         }
 
 
+@pytest.fixture(scope="session")
+def warm() -> Iterator[WarmCommands | None]:
+    """Commands start by forking a process that has imported them; not on Windows."""
+    if not hasattr(os, "fork"):
+        yield None
+        return
+    commands = WarmCommands()
+    yield commands
+    commands.stop()
+
+
 @pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
+def shop(tmp_path: Path, warm: WarmCommands | None) -> Iterator[Shop]:
     """The project, without server and configuration."""
-    made = Shop(tmp_path / "shop")
+    made = Shop(tmp_path / "shop", warm)
     yield made
     if made.server is not None:
         made.server.stop()
