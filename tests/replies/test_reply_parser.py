@@ -264,6 +264,24 @@ def test_no_text_makes_it_raise(text: str, single: bool) -> None:
     assert parsed == read(text, single=single)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n" * 40_000 + "x",
+        "FILE: `" + "`" * 40_000,
+        "</think>\n" * 9_000,
+        "FILE: a.py\n" * 9_000,
+        "```py\n" * 20_000,
+        CLAIM.replace("adds", '" -> ' * 20_000),
+    ],
+    ids=["blank", "ticks", "thoughts", "files", "fences", "arrows"],
+)
+@pytest.mark.timeout(20)
+def test_a_runaway_reply_is_read_in_little_time(text: str) -> None:
+    parsed = read(text)
+    assert not parsed.signal.claimed_complete and len(parsed.edit_errors) <= 9
+
+
 PROSE = st.text(alphabet=st.characters(exclude_characters="`~<>", exclude_categories=["Cs"]), max_size=60)
 
 

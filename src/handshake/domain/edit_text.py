@@ -10,7 +10,15 @@ import difflib
 from dataclasses import dataclass
 
 from handshake.domain.elision import elided_line
-from handshake.domain.file_text import FileText, NotText, decode_text, encode_text, new_file_text, text_lines
+from handshake.domain.file_text import (
+    FileText,
+    NotText,
+    decode_text,
+    encode_text,
+    line_matcher,
+    new_file_text,
+    text_lines,
+)
 from handshake.domain.reply import Edit, EditOutcome, SearchReplace
 
 SHRINK_LINES = 6
@@ -106,7 +114,7 @@ def _kept_endings(before: FileText, after: tuple[str, ...]) -> list[tuple[str, s
     rows = [(line, usual) for line in after]
     if len(set(before.endings)) <= 1:
         return rows
-    matcher = difflib.SequenceMatcher(None, before.lines, after, autojunk=False)
+    matcher = line_matcher(before.lines, after)
     for old, new, size in matcher.get_matching_blocks():
         rows[new : new + size] = list(zip(after[new : new + size], before.endings[old : old + size], strict=True))
     return rows
@@ -155,7 +163,7 @@ def _one_replacement(
     usual = found[0][1] or text.usual_ending
     new = [(_shifted(line, shift, name), usual) for line in replace]
     # lines that the part only repeats stay as they are in the file, white space and ending included
-    for old, fresh, size in difflib.SequenceMatcher(None, search, replace, autojunk=False).get_matching_blocks():
+    for old, fresh, size in line_matcher(search, replace).get_matching_blocks():
         new[fresh : fresh + size] = found[old : old + size]
     return rows[:at] + new + rows[at + len(search) :]
 

@@ -47,6 +47,8 @@ _PHRASES = re.compile(
     ),
     re.IGNORECASE,
 )
+_LONGEST = 300
+"""Such comments are short; a longer line is not looked at."""
 _BARE = re.compile(rf"^\s*(?:#+|//+|/\*+|--+|<!--|;+|%+|\{{/\*)\s*{_DOTS}\s*(?:\*/\}}?|-->)?\s*$")
 _ONLY_DOTTED = re.compile(rf"^\s*[\[(]?\s*{_DOTS}\s*\S.*$")
 _LEAD = re.compile(r"^\s*(?:\{\s*/\*|<!--|/\*|//|#(?![!\[])|--|;|%|\*\s|\(\*|\{-|rem\b|\{#)", re.IGNORECASE)
@@ -59,6 +61,8 @@ def elided_line(line: str, *, shrunk: bool) -> bool:
         line: one line of new content.
         shrunk: the new content has fewer lines than the old: then a comment of bare dots counts too.
     """
+    if len(line) > _LONGEST:
+        return False
     if _BARE.match(line):
         return shrunk
     if not (_LEAD.match(line) or _ONLY_DOTTED.match(line)):

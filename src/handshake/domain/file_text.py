@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import codecs
+import difflib
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _CONTROLS = re.compile(r"[\x00-\x06\x0e-\x1a\x1c-\x1f]")
 _BINARY_SHARE = 0.1
+_MANY_PAIRS = 1_000_000
 
 
 class NotText(ValueError):
@@ -48,6 +51,11 @@ def text_lines(text: str) -> tuple[str, ...]:
         return ()
     plain = text.replace("\r\n", "\n")
     return tuple(plain.removesuffix("\n").split("\n"))
+
+
+def line_matcher(old: Sequence[str], new: Sequence[str]) -> difflib.SequenceMatcher[str]:
+    """A matcher of lines: exact, but on long texts without lines that stand everywhere, for time's sake."""
+    return difflib.SequenceMatcher(None, old, new, autojunk=len(old) * len(new) > _MANY_PAIRS)
 
 
 def new_file_text(lines: tuple[str, ...]) -> FileText:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import PurePosixPath
+
+from handshake.domain.file_text import line_matcher
 
 _SLASHED = (
     ".js .jsx .mjs .cjs .ts .tsx .mts .cts .rs .go .c .h .cc .cpp .hpp .cxx .java .kt .kts .swift .cs .scala .dart "
@@ -85,5 +86,5 @@ def _opcodes(before: list[str], after: list[str]) -> list[tuple[str, int, int, i
     while tail < min(len(before), len(after)) - head and before[-1 - tail] == after[-1 - tail]:
         tail += 1
     old, new = before[head : len(before) - tail], after[head : len(after) - tail]
-    codes = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+    codes = line_matcher(old, new).get_opcodes()
     return [(str(tag), i1 + head, i2 + head, j1 + head, j2 + head) for tag, i1, i2, j1, j2 in codes]

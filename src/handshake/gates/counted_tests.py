@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
+_LONGEST_OUTPUT = 200_000
+_LONG_LINE = re.compile(r"([^\n]{1000})[^\n]+")
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -32,8 +34,10 @@ class SummaryFormat(NamedTuple):
 
 
 def plain_output(output: str) -> str:
-    """Output without colours and carriage returns."""
-    return _ANSI.sub("", output).replace("\r\n", "\n").replace("\r", "\n")
+    """Output without colours and carriage returns; of a very long one the end, for there the verdict stands."""
+    text = output[-_LONGEST_OUTPUT:] if len(output) > _LONGEST_OUTPUT else output
+    text = _ANSI.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
+    return _LONG_LINE.sub(r"\1", text)
 
 
 def counts_of(output: str) -> Counts | None:
@@ -77,14 +81,14 @@ def _named(match: re.Match[str]) -> Counts:
 
 
 def _go_counts(text: str) -> Counts | None:
-    verdicts = re.findall(r"^\s*--- (PASS|FAIL): ", text, re.MULTILINE)
+    verdicts = re.findall(r"^[ \t]*--- (PASS|FAIL): ", text, re.MULTILINE)
     verdicts += [v.upper() for v in re.findall(r'"Action":"(pass|fail)"[^\n]*"Test":', text)]
     return Counts(verdicts.count("PASS"), verdicts.count("FAIL")) if verdicts else None
 
 
 def _mocha_counts(text: str) -> Counts | None:
-    passing = re.search(r"^\s*(\d+) passing\b", text, re.MULTILINE)
-    failing = re.search(r"^\s*(\d+) failing\b", text, re.MULTILINE)
+    passing = re.search(r"^[ \t]*(\d+) passing\b", text, re.MULTILINE)
+    failing = re.search(r"^[ \t]*(\d+) failing\b", text, re.MULTILINE)
     if passing is None and failing is None:
         return None
     return Counts(int(passing[1]) if passing else 0, int(failing[1]) if failing else 0)
@@ -107,7 +111,7 @@ FORMATS: tuple[SummaryFormat, ...] = (
     SummaryFormat(
         "unittest",
         re.compile(
-            r"^Ran (?P<ran>\d+) tests? in [\d.]+s\s+^(?:OK|FAILED|NO TESTS RAN)(?: \((?P<rest>[^)]*)\))?$",
+            r"^Ran (?P<ran>\d+) tests? in [\d.]+s\n{1,3}(?:OK|FAILED|NO TESTS RAN)(?: \((?P<rest>[^)]*)\))?$",
             re.MULTILINE,
         ),
         _unittest,

@@ -8,7 +8,6 @@ from typing import NamedTuple
 from handshake.gates.counted_tests import plain_output
 
 MAX_LOCATIONS = 20
-_LONGEST_OUTPUT = 400_000
 _NOT_OURS = re.compile(
     r"(?:^|/)(?:site-packages|dist-packages|node_modules|\.cargo/registry|rustlib|\.venv|venv)/|^node:|^<|^/usr/lib|"
     r"^/rustc/|/lib/python3|^internal/|(?:^|/)(?:GOROOT|go/src/(?:testing|runtime))/"
@@ -41,7 +40,7 @@ def failing_locations(output: str, root: str | None = None) -> tuple[FailLocatio
 
     Places in libraries and runtimes are left out.
     """
-    text = _tail(plain_output(output))
+    text = plain_output(output)
     hits: list[tuple[int, int, FailLocation]] = []
     for rank, form in enumerate(FORMATS):
         for match in form.pattern.finditer(text):
@@ -56,11 +55,6 @@ def failing_locations(output: str, root: str | None = None) -> tuple[FailLocatio
         if key not in found or (location.message and not found[key].message):
             found[key] = location
     return tuple(found.values())[:MAX_LOCATIONS]
-
-
-def _tail(text: str) -> str:
-    """The last part of a very long output: what failed is said at its end."""
-    return text if len(text) <= _LONGEST_OUTPUT else text[-_LONGEST_OUTPUT:].partition("\n")[2]
 
 
 def _location(match: re.Match[str], root: str | None) -> FailLocation | None:
@@ -116,7 +110,7 @@ def _form(tool: str, pattern: str, example: str, path: str, line: int, message: 
 FORMATS: tuple[LocationFormat, ...] = (
     _form(
         "pytest",
-        rf"^E {{3,}}(?P<message>[^\n]+)\n(?:(?:E [^\n]*)?\n){{0,60}}?{_FILE}:{_LINE}: \w+$",
+        rf"^E {{3,}}(?P<message>[^\n]+)\n(?:(?:E [^\n]*)?\n){{0,30}}?{_FILE}:{_LINE}: \w+$",
         "E       assert -1 == 3\nE        +  where -1 = add(1, 2)\n\ntests/test_a.py:12: AssertionError",
         "tests/test_a.py",
         12,
@@ -132,8 +126,8 @@ FORMATS: tuple[LocationFormat, ...] = (
     ),
     _form(
         "python traceback, last frame",
-        rf"^[E\s]*File \"(?P<path>[^\"\n]+)\", line {_LINE}(?:, in [^\n]*)?\n(?:[E ] [^\n]*\n){{0,3}}?"
-        r"(?:E\s+)?(?P<message>[A-Za-z_][\w.]*(?:Error|Exception|Warning|Exit|Interrupt|Iteration)(?::[^\n]*)?)$",
+        rf"^[E \t]*File \"(?P<path>[^\"\n]+)\", line {_LINE}(?:, in [^\n]*)?\n(?:[E ] [^\n]*\n){{0,3}}?"
+        r"(?:E +)?(?P<message>[A-Za-z_][\w.]*(?:Error|Exception|Warning|Exit|Interrupt|Iteration)(?::[^\n]*)?)$",
         '  File "/w/tests/test_a.py", line 9, in test_sum\n    self.fail()\nAssertionError: -1 != 3',
         "/w/tests/test_a.py",
         9,
@@ -141,7 +135,7 @@ FORMATS: tuple[LocationFormat, ...] = (
     ),
     _form(
         "python traceback",
-        rf"^[E\s]*File \"(?P<path>[^\"\n]+)\", line {_LINE}(?:, in (?P<message>[^\n]*))?$",
+        rf"^[E \t]*File \"(?P<path>[^\"\n]+)\", line {_LINE}(?:, in (?P<message>[^\n]*))?$",
         '  File "src/a.py", line 3, in add\n    return helper(a)',
         "src/a.py",
         3,
@@ -150,7 +144,7 @@ FORMATS: tuple[LocationFormat, ...] = (
     _form(
         "rustc, ruff",
         rf"^(?P<message>(?:error|warning)(?:\[\w+\])?: [^\n]*|[A-Z]+\d+ (?:\[\*\] )?[^\n]*|[a-z-]+: [^\n]*)\n"
-        rf"\s*--> {_FILE}:{_LINE}:\d+",
+        rf"[ \t]*--> {_FILE}:{_LINE}:\d+",
         "error[E0425]: cannot find value `y` in this scope\n --> src/main.rs:4:5",
         "src/main.rs",
         4,
@@ -198,7 +192,7 @@ FORMATS: tuple[LocationFormat, ...] = (
     ),
     _form(
         "pytest, mypy, go test",
-        rf"^\s*{_FILE}:{_LINE}: (?P<message>[^\n]*)$",
+        rf"^[ \t]*{_FILE}:{_LINE}: (?P<message>[^\n]*)$",
         "tests/test_a.py:12: AssertionError",
         "tests/test_a.py",
         12,
@@ -206,7 +200,7 @@ FORMATS: tuple[LocationFormat, ...] = (
     ),
     _form(
         "node, jest",
-        rf"^\s+at (?:[^\n(]*\()?(?:async )?(?P<path>(?:file://)?(?:[A-Za-z]:)?[^\s:()]+\.[cm]?[jt]sx?):{_LINE}:\d+\)?$",
+        rf"^[ \t]+at (?:[^\n(]*\()?(?:async )?(?P<path>(?:file://)?(?:[A-Za-z]:)?[^\s:()]+\.[cm]?[jt]sx?):{_LINE}:\d+\)?$",
         "    at TestContext.<anonymous> (file:///w/a.test.js:5:10)",
         "/w/a.test.js",
         5,
@@ -220,7 +214,7 @@ FORMATS: tuple[LocationFormat, ...] = (
     ),
     _form(
         "node --test",
-        rf"^\s*location: '(?P<path>(?:[A-Za-z]:)?[^\n:']+):{_LINE}:\d+'$",
+        rf"^[ \t]*location: '(?P<path>(?:[A-Za-z]:)?[^\n:']+):{_LINE}:\d+'$",
         "  location: '/w/a.test.js:3:1'",
         "/w/a.test.js",
         3,

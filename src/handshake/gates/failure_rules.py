@@ -63,7 +63,7 @@ RULES: tuple[FailureRule, ...] = (
         "thread 'main' panicked at src/lib.rs:3:5: not yet implemented",
     ),
     _rule(
-        r"^(?:E\s+)?(?:\w+\.)?(?:ModuleNotFoundError|ImportError|AttributeError|NameError|UnboundLocalError)\b",
+        r"^(?:E +)?(?:\w+\.)?(?:ModuleNotFoundError|ImportError|AttributeError|NameError|UnboundLocalError)\b",
         _C.HALLUCINATION_API,
         "E   AttributeError: module 'os' has no attribute 'pathx'",
     ),
@@ -105,13 +105,13 @@ RULES: tuple[FailureRule, ...] = (
         "E   AssertionError: assert 1 == 2",
     ),
     _rule(
-        r"^FAILED |\btest result: FAILED|^\s*--- FAIL: |^\s*not ok \d+|\b[1-9]\d* (?:failed|failing)\b|"
+        r"^FAILED |\btest result: FAILED|^[ \t]*--- FAIL: |^[ \t]*not ok \d+|\b[1-9]\d* (?:failed|failing)\b|"
         r"^[#ℹ] fail [1-9]",
         _C.LOGIC_ERROR_REGRESSION,
         "test result: FAILED. 3 passed; 1 failed; 0 ignored",
     ),
     _rule(
-        r"^(?:E\s+)?(?:\w+\.)*(?:\w+Error|\w+Exception)\b|\bpanicked at\b|^panic: |\bUncaught \w*Error\b",
+        r"^(?:E +)?(?:\w+\.)*(?:\w+Error|\w+Exception)\b|\bpanicked at\b|^panic: |\bUncaught \w*Error\b",
         _C.LOGIC_ERROR_REGRESSION,
         "ZeroDivisionError: division by zero",
     ),

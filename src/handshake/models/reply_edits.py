@@ -19,6 +19,8 @@ _NO_FILE = frozenset(
     {"bash", "sh", "shell", "shell-session", "console", "zsh", "powershell", "diff", "patch", "output"}
 )
 _COMMANDS = (".sh", ".bash", ".zsh", ".ps1", ".diff", ".patch")
+_MOST_ERRORS = 8
+_LONGEST_FILE_LINE = 1000
 _MARKUP = (".md", ".markdown", ".mdx", ".rst")
 
 
@@ -46,12 +48,14 @@ def read_edits(
             errors.append(str(problem))
     errors += _strays(pieces, owned)
     rest = tuple(piece for index, piece in enumerate(pieces) if index not in owned)
+    if len(errors) > _MOST_ERRORS:
+        errors = [*errors[:_MOST_ERRORS], f"and {len(errors) - _MOST_ERRORS} more"]
     return tuple(edits), tuple(errors), rest
 
 
 def file_line(line: str) -> str | None:
     """The path of a `FILE: path` line, None if it is none. Emphasis, backticks and list marks are dropped."""
-    match = _FILE.match(_LEAD.sub("", line, count=1))
+    match = _FILE.match(_LEAD.sub("", line, count=1)) if len(line) <= _LONGEST_FILE_LINE else None
     if match is None:
         return None
     path = match["path"].strip().rstrip("*_").strip()

@@ -20,6 +20,7 @@ _EVIDENCE = re.compile(
     r"^\s*[-*]\s*[\"“](?P<criterion>.+)[\"”]\s*(?:→|->|=>)\s*`?(?P<path>[^`]+?):(?P<start>\d{1,7})"
     r"(?:\s*[-–]\s*(?P<end>\d{1,7}))?`?\s*$"
 )
+_LONGEST_EVIDENCE = 2000
 _FIELD = re.compile(r"^\s*(MT_ID|EVIDENCE|REASON|NEED)\s*:[ \t]*(.*)$")
 
 
@@ -146,7 +147,7 @@ def _complete(block: _Block, mt_id: str) -> CompletionSignal:
 
 
 def _evidence(line: str) -> EvidenceLine:
-    match = _EVIDENCE.match(line)
+    match = _EVIDENCE.match(line) if len(line) <= _LONGEST_EVIDENCE else None
     if match is None:
         shown = line.strip()[:80]
         raise _Malformed(f'an evidence line is not of the form - "criterion" -> path:start-end: {shown!r}')

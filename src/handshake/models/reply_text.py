@@ -9,7 +9,7 @@ from typing import Literal
 _FENCE = re.compile(r"^(?P<indent>[ \t]*)(?P<mark>`{3,}|~{3,})[ \t]*(?P<info>.*?)[ \t]*$")
 _THINK = re.compile(r"<(?P<close>/?)(?:think|thinking)>", re.IGNORECASE)
 _QUOTE = re.compile(r"^ {0,3}>")
-_END_OF_TURN = re.compile(r"(?:<\|[A-Za-z_]{1,32}\|>|</s>|\s)+\Z")
+_END_OF_TURN = re.compile(r"(?:<\|[A-Za-z_]{1,32}\|>|</s>)\Z")
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,18 @@ def split_reply(text: str) -> tuple[tuple[Piece, ...], str]:
     CommonMark, but a block opened inside a block by an info string must be closed too, so that a
     file that holds fenced examples is read whole.
     """
-    lines = _END_OF_TURN.sub("", text.replace("\r\n", "\n")).split("\n")
-    splitter = _Splitter(lines)
+    splitter = _Splitter(_without_end_marks(text.replace("\r\n", "\n")).split("\n"))
     splitter.run()
-    return tuple(splitter.pieces), "\n".join(splitter.reasoning).strip("\n")
+    reasoning = splitter.lines[: splitter.dropped] + splitter.reasoning
+    return tuple(splitter.pieces), "\n".join(reasoning).strip("\n")
+
+
+def _without_end_marks(text: str) -> str:
+    """The text without the `<|im_end|>` and its like that some servers leave at the end."""
+    text = text.rstrip()
+    while (mark := _END_OF_TURN.search(text, max(0, len(text) - 40))) is not None:
+        text = text[: mark.start()].rstrip()
+    return text
 
 
 class _Splitter:
@@ -44,6 +52,8 @@ class _Splitter:
         self.pieces: list[Piece] = []
         self.reasoning: list[str] = []
         self.thinking = False
+        self.dropped = 0
+        """How many lines at the start turned out to be reasoning."""
 
     def run(self) -> None:
         at = 0
@@ -88,7 +98,8 @@ class _Splitter:
         return None if took and not kept.strip() else kept
 
     def _drop_all_before(self, at: int) -> None:
-        self.reasoning = list(self.lines[:at])
+        self.dropped = at
+        self.reasoning.clear()
         self.pieces.clear()
 
     def _fence(self, opened: re.Match[str], at: int) -> int:
