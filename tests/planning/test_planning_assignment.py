@@ -82,3 +82,9 @@ def test_ranking_is_positive_exactly_where_a_word_is_shared() -> None:
     assert scores[1:] == [0, 0]
     assert rank_by_words(["mean"], [[]]) == [0.0]
     assert rank_by_words([], [["a"]]) == [0.0]
+
+
+def test_a_path_in_backticks_is_no_name_of_the_code() -> None:
+    """`calc/stats.py` names one file, and not each file that says `calc`."""
+    found = assigned("In `calc/stats.py` the constant `LIMIT` is 3.")
+    assert [target.path for target in found.targets[0]] == ["calc/stats.py"]

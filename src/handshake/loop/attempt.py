@@ -105,7 +105,7 @@ def _try(
         sample.text,
         mt_id=mt.mt_id,
         writable=mt.files.writable,
-        single_file_fence=len(mt.files.writable) == 1,
+        single_file_fence=prepared.stored.profile == "tiny" and len(mt.files.writable) == 1,
     )
     if parsed.edit_errors:
         return _nothing(number, before, parsed, "; ".join(parsed.edit_errors))

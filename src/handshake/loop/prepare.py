@@ -7,6 +7,7 @@ has the same content key, so its stored reply is found.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from handshake.context.compile import compile_context
@@ -160,7 +161,7 @@ def _context_request(
         max_level=len(policy.escalation_chain) - 1,
         iteration=iteration,
         max_iterations=policy.max_iterations_per_mt,
-        previous=_previous(run, mt.mt_id),
+        previous=_previous(run, mt.mt_id, equipment.workspace.path),
         done_mts=tuple((e.mt_id, e.name) for e in run.progress.micro_tasks if e.status is MtStatus.COMPLETED),
         profile=profile.name,
         edit_form=_edit_form(run, mt.mt_id, profile),
@@ -207,7 +208,7 @@ def _outcomes(run: Run, of_step: str) -> tuple[EditOutcome, ...]:
     return ()
 
 
-def _previous(run: Run, mt_id: str) -> PreviousIteration | None:
+def _previous(run: Run, mt_id: str, worktree: Path) -> PreviousIteration | None:
     """What the last iteration left, read from the branch: nothing of a conversation is carried over."""
     iterations = run.entry(mt_id).iterations
     if not iterations:
@@ -225,7 +226,9 @@ def _previous(run: Run, mt_id: str) -> PreviousIteration | None:
         error=last.error_summary,
         edit_outcomes=_outcomes(run, last.step_id),
         validation_tail=output,
-        locations=tuple((place.path, place.line, place.message) for place in failing_locations(output)),
+        locations=tuple(
+            (place.path, place.line, place.message) for place in failing_locations(output, root=str(worktree))
+        ),
         reply_summary=kept.get("summary", ""),
         malformed=kept.get("malformed"),
     )

@@ -8,7 +8,7 @@ from itertools import count
 
 from handshake.domain.microtask import Expect, MicroTaskDefinition, VerificationSpec
 from handshake.domain.operation import EngineResult
-from handshake.domain.reply import CompletionSignal, SpecResult, ValidationResult
+from handshake.domain.reply import CompletionSignal, FailureCategory, SpecResult, ValidationResult
 from handshake.gates.claims import check_changed, check_evidence
 from handshake.gates.counted_tests import count_tests
 from handshake.gates.failures import failure_category, summary_line
@@ -166,19 +166,29 @@ def validate(
     output = "\n".join(s.stdout_tail + s.stderr_tail for s in specs)
     tests_now = count_tests(output)
     own_tests = {path: (base.get(path), data) for path, data in now.items() if is_test_file(path)}
-    reasons += check_graders({}, own_tests, tests_before=grounds.tests_before, tests_now=tests_now)
+    # nothing ran, nothing can be counted
+    tests_before = grounds.tests_before if specs else None
+    reasons += check_graders({}, own_tests, tests_before=tests_before, tests_now=tests_now)
     passed = not reasons
     return ValidationResult(
         passed=passed,
         sample=sample,
         reasons=tuple(reasons),
         spec_results=specs,
-        failure_category=None
-        if passed
-        else failure_category(output, timed_out=any(s.timed_out for s in specs), flaky=any(s.flaky for s in specs)),
+        failure_category=None if passed else _category(specs, reasons, output),
         error_category=_error_category(specs),
         tests_seen=tests_now,
         flaky=any(s.flaky for s in specs),
+    )
+
+
+def _category(specs: tuple[SpecResult, ...], reasons: list[str], output: str) -> FailureCategory:
+    nothing_else_failed = all(s.passed for s in specs if s.blocking)
+    return failure_category(
+        output,
+        timed_out=any(s.timed_out for s in specs),
+        flaky=any(s.flaky for s in specs) and nothing_else_failed,
+        claim_reasons=tuple(reasons),
     )
 
 

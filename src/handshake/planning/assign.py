@@ -201,6 +201,8 @@ def identifiers_of(bullet: str) -> list[tuple[str, ...]]:
     """Identifiers of a bullet as name parts: all in backticks, else words that can only be code."""
     found: list[tuple[str, ...]] = []
     for quoted in _BACKTICKED.findall(bullet):
+        if "/" in quoted or language_of(quoted) is not None:
+            continue  # a path: its folders are no names of the code
         for match in _IDENTIFIER.finditer(re.sub(r"\([^()]*\)", "", quoted)):
             found.append(tuple(re.split(r"\.|::|#", match.group())))
     plain = _BACKTICKED.sub(" ", bullet)
