@@ -68,6 +68,7 @@ class Shop:
         self.git("add", "-A")
         self.git("commit", "-qm", "a shop with three bugs")
         self.server: Served | None = None
+        self.owns_server = True
 
     @property
     def worktree(self) -> Path:
@@ -90,10 +91,15 @@ class Shop:
         """Start the scripted server with these rules, the solution last."""
         script = self.root.parent / "script.yaml"
         script.write_text(yaml.safe_dump({"rules": [*rules, {"solve": "solution"}], **more}))
-        if self.server is not None:
+        if self.server is not None and self.owns_server:
             self.server.stop()
+        self.owns_server = True
         self.server = Served(script, self.root.parent / "calls.jsonl")
         return self.server
+
+    def borrow(self, server: Served) -> None:
+        """Use a server that others use too."""
+        self.server, self.owns_server = server, False
 
     def configure(self, *, levels: int = 2, **more: Any) -> None:
         """Write the configuration: `levels` scripted models, then a human."""
@@ -197,12 +203,29 @@ def warm() -> Iterator[WarmCommands | None]:
     commands.stop()
 
 
+@pytest.fixture(scope="module")
+def solver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One server that solves everything, for all tests of a module; give it to a shop by `borrow`."""
+    folder = tmp_path_factory.mktemp("solver")
+    shutil.copytree(shipped("templates", "demo", "solution"), folder / "solution")
+    (folder / "script.yaml").write_text(yaml.safe_dump({"rules": [{"solve": "solution"}]}))
+    served = Served(folder / "script.yaml", folder / "calls.jsonl")
+    yield served
+    served.stop()
+
+
+@pytest.fixture(scope="session")
+def make_shop(warm: WarmCommands | None) -> Callable[[Path], Shop]:
+    """Makes the project in a folder, without server and configuration."""
+    return lambda root: Shop(root, warm)
+
+
 @pytest.fixture
-def shop(tmp_path: Path, warm: WarmCommands | None) -> Iterator[Shop]:
+def shop(tmp_path: Path, make_shop: Callable[[Path], Shop]) -> Iterator[Shop]:
     """The project, without server and configuration."""
-    made = Shop(tmp_path / "shop", warm)
+    made = make_shop(tmp_path / "shop")
     yield made
-    if made.server is not None:
+    if made.server is not None and made.owns_server:
         made.server.stop()
 
 

@@ -32,7 +32,8 @@ def begin_mt(run: Run, equipment: Equipment, mt: MicroTaskDefinition) -> None:
         run.ledger = run.ledger.with_step(
             LedgerStep(
                 step_id=zero,
-                idempotency_key=idempotency_key(mt.mt_id, 0, "none", None, run.job.workspace.head_commit),
+                # the tree, not the commit: what was judged is the same however often the run began
+                idempotency_key=idempotency_key(mt.mt_id, 0, "none", None, _tree_of_head(run)),
                 status=StepStatus.COMPLETED,
                 started_at=now,
                 completed_at=now,
@@ -44,6 +45,10 @@ def begin_mt(run: Run, equipment: Equipment, mt: MicroTaskDefinition) -> None:
     _show_files(run, mt)
     said = "verify passes already" if satisfied else "verify fails, as it should"
     run.publish(f"{mt.mt_id} starts: {said}", MT=mt.mt_id, Step=zero)
+
+
+def _tree_of_head(run: Run) -> str:
+    return run.around.repo.git.text("rev-parse", f"{run.job.workspace.head_commit}^{{tree}}")
 
 
 def _show_files(run: Run, mt: MicroTaskDefinition) -> None:
