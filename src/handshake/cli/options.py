@@ -43,8 +43,14 @@ def open_repository(options: Globals) -> Repository:
     return find_repository(Path(options.directory))
 
 
-def open_surroundings(options: Globals, watcher: Watcher | None = None, **overrides: Any) -> Surroundings:
-    """Repository, merged and trusted settings, system clock and ids.
+def open_surroundings(
+    options: Globals, watcher: Watcher | None = None, *, starts_programs: bool = False
+) -> Surroundings:
+    """Repository, merged settings, system clock and ids.
+
+    Args:
+        starts_programs: the verb runs models or commands, so what starts them must be trusted; a verb that
+            only reads leaves untrusted keys out.
 
     Raises:
         ConfigError, NotTrusted: the configuration cannot be used.
@@ -54,7 +60,7 @@ def open_surroundings(options: Globals, watcher: Watcher | None = None, **overri
     from handshake.loop.run import NobodyWatches, Surroundings
 
     repo = open_repository(options)
-    loaded = load_settings(repo.root, env=os.environ, overrides=overrides or None)
+    loaded = load_settings(repo.root, env=os.environ, require_trust=starts_programs)
     return Surroundings(repo, loaded.settings, SystemClock(), SystemIds(), watcher or NobodyWatches())
 
 

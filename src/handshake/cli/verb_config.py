@@ -30,7 +30,7 @@ def show(
     from handshake.config.loading import load_settings
     from handshake.domain.canonical import plain
 
-    loaded = load_settings(open_repository(context.obj).root, env=os.environ, overrides=None)
+    loaded = load_settings(open_repository(context.obj).root, env=os.environ, require_trust=False)
     value = plain(loaded.settings)
     if as_json:
         write_json({"settings": value, "origins": dict(loaded.origins)})

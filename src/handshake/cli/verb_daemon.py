@@ -28,7 +28,9 @@ def daemon(
         sys.stderr.write(f"handshake: {text}\n")
         sys.stderr.flush()
 
-    watcher = Daemon(open_surroundings(context.obj), say, child_options=("--verbose",) if verbose else ())
+    watcher = Daemon(
+        open_surroundings(context.obj, starts_programs=True), say, child_options=("--verbose",) if verbose else ()
+    )
 
     def end(_signal: int, _frame: FrameType | None) -> None:
         watcher.stop()

@@ -25,7 +25,7 @@ def run(
     from handshake.loop.executor import run_packet
 
     live = LiveView(quiet=context.obj.quiet or as_json, verbose=verbose)
-    around = open_surroundings(context.obj, live)
+    around = open_surroundings(context.obj, live, starts_programs=True)
     try:
         finished = run_packet(around, wp_id, again=again)
     finally:

@@ -15,11 +15,11 @@ def register(app: typer.Typer) -> None:
 def trust(context: typer.Context) -> None:
     """Record, outside the repository, that its configuration may start programs. Example: handshake trust"""
     from handshake.config.loading import read_repository_file
+    from handshake.config.trust import program_keys
     from handshake.config.trust import trust as record
-    from handshake.domain.settings import starts_programs
 
     repo = open_repository(context.obj)
     raw = read_repository_file(repo.root)
-    keys = starts_programs(raw)
+    keys = program_keys(raw)
     digest = record(repo.root, raw)
     write(f"trusted {', '.join(keys) or 'nothing that starts programs'} of {repo.root} ({digest[:12]})")

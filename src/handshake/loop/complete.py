@@ -96,6 +96,7 @@ def commit_files(
     failpoint("manifest.write:before")
     changed = changes_between(run.around.repo, space.base_commit, bare, tuple(files))
     entries = manifest_entries(changed)
+    back_at_base = tuple(sorted(set(files) - {entry.target_file for entry in entries}))
     failpoint("manifest.write:after")
     packet = run.around.repo.tree(space.head_commit).read(space.packet_path)
     if packet is None:
@@ -104,7 +105,7 @@ def commit_files(
             next_step=f"git log {space.wp_branch} -- {space.packet_path}",
         )
     failpoint("packet.edit:before")
-    edited = with_manifest(packet, entries) if entries else packet
+    edited = with_manifest(packet, entries, drop=back_at_base) if files else packet
     failpoint("packet.edit:after")
     commit = equipment.objects.write_commit(
         parent=space.head_commit,

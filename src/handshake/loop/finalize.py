@@ -27,8 +27,16 @@ def finalize(run: Run, equipment: Equipment) -> None:
         fail(run, f"the TEST_PLAN does not pass at the end: {why}", "validation_failed")
         return
     skipped = [e.mt_id for e in run.progress.micro_tasks if e.status is MtStatus.SKIPPED]
+    governance = run.around.settings.governance
     commit = _final_commit(run, equipment, specs, skipped)
-    findings = post_work(run.around.repo, run.job.workspace.base_commit, commit, run.job.workspace.packet_path)
+    findings = post_work(
+        run.around.repo,
+        run.job.workspace.base_commit,
+        commit,
+        run.job.workspace.packet_path,
+        mode=governance.mode,
+        ascii_level=governance.ascii,
+    )
     errors = [f for f in findings if f.severity == "error"]
     _announce_gate(run, findings)
     if errors:
