@@ -80,7 +80,11 @@ def check_refs(repo: Repository, arguments: Sequence[str], given: str) -> list[F
     findings: list[Finding] = []
     for line in given.splitlines():
         old, new, ref = line.split(" ", 2)
-        if ref.startswith(f"{prefix}/") and not _only_decides(repo, old, new):
+        if not ref.startswith(f"{prefix}/"):
+            continue
+        # git says zeros for an old value that the caller did not name, whatever the ref holds (githooks(5))
+        before = repo.ref_target(ref) if set(old) == _ZEROS else old
+        if not _only_decides(repo, before, new):
             wp_id = ref.removeprefix(f"{prefix}/")
             findings.append(
                 Finding(
@@ -94,11 +98,11 @@ def check_refs(repo: Repository, arguments: Sequence[str], given: str) -> list[F
     return findings
 
 
-def _only_decides(repo: Repository, old: str, new: str) -> bool:
+def _only_decides(repo: Repository, old: str | None, new: str) -> bool:
     """Whether the move adds nothing but decision files: that is how a decision comes from another machine."""
     if set(new) == _ZEROS:
         return False
-    if set(old) == _ZEROS:
+    if old is None:
         return True  # fetched or pushed for the first time: there is nothing to overwrite
     if not repo.is_ancestor(old, new):
         return False

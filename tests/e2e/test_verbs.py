@@ -1,0 +1,150 @@
+"""Every verb as a new user meets it, in a scratch repository."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+WP = "WP-1-Shop-Prices-v1"
+
+
+def test_init_writes_what_is_needed_once(shop):
+    first = shop.handshake("init").stdout
+    assert "wrote    .handshake/config.yaml" in first
+    assert "hooks/pre-commit" in first
+    assert (shop.root / ".git" / "hooks" / "pre-commit").is_file()
+    config = shop.root / ".handshake" / "config.yaml"
+    config.write_text("version: 1\nbase_branch: main\n# mine\n")
+    again = shop.handshake("init").stdout
+    assert "kept     .handshake/config.yaml" in again
+    assert config.read_text().endswith("# mine\n")
+
+
+def test_a_hook_of_somebody_else_is_left_alone(shop):
+    hook = shop.root / ".git" / "hooks" / "pre-commit"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\nexit 0\n")
+    assert "another hook is there" in shop.handshake("init").stdout
+    assert hook.read_text() == "#!/bin/sh\nexit 0\n"
+    shop.handshake("hooks", "uninstall")
+    assert [p.name for p in hook.parent.iterdir() if not p.name.endswith(".sample")] == ["pre-commit"]
+
+
+def test_a_new_packet_is_checked_filled_and_runs(shop):
+    shop.serve()
+    shop.configure()
+    shop.handshake("init")
+    shop.handshake("new", WP)
+    path = shop.root / "docs" / "task_packets" / f"{WP}.md"
+    refused = shop.handshake("check", WP, code=2).stdout
+    assert f"docs/task_packets/{WP}.md:" in refused
+    assert "USER_SIGNATURE" in refused
+    assert shop.handshake("run", WP, code=2).stderr.count("Next:") == 1
+    shop.handshake("new", WP, code=2)  # it is there already
+
+    path.unlink()
+    shop.drop()
+    assert "0 errors" in shop.handshake("check").stdout
+    assert shop.json("check")["ok"] is True
+    shop.handshake("run", WP)
+
+
+def test_doctor_says_what_serves_each_level_and_what_to_mend(shop):
+    shop.serve()
+    shop.configure()
+    good = shop.json("doctor")
+    assert good["ok"] is True
+    assert {row["check"] for row in good["checks"]} >= {"python", "git", "repository", "sandbox", "level 0"}
+    assert shop.server is not None
+    shop.server.stop()
+    bad = shop.json("doctor", code=7)
+    levels = [row for row in bad["checks"] if row["check"].startswith("level") and not row["ok"]]
+    assert len(levels) == 2
+
+
+def test_config_show_says_where_a_value_comes_from(shop):
+    shop.serve()
+    shop.configure()
+    shown = shop.handshake("config", "show", "--origin", HANDSHAKE_DAEMON__MAX_PARALLEL="3").stdout
+    assert "daemon.max_parallel = 3  # HANDSHAKE_DAEMON__MAX_PARALLEL" in shown
+    assert ".handshake/config.yaml:" in shown
+    assert json.loads(shop.handshake("config", "schema").stdout)["title"] == "Settings"
+
+
+def test_configuration_that_starts_programs_waits_for_trust(shop):
+    shop.serve()
+    shop.configure(commands={"allow": ["python", "make"]})
+    shop.drop()
+    refused = shop.handshake("run", WP, code=2)
+    assert "commands.allow" in refused.stderr
+    assert "handshake trust" in refused.stderr
+    assert "commands.allow" in shop.handshake("trust").stdout
+    shop.handshake("run", WP)
+
+
+def test_the_pre_commit_hook_refuses_a_broken_packet_and_can_be_gone_round(shop):
+    import os
+    import subprocess
+    from pathlib import Path
+
+    shop.handshake("init")
+    broken = shop.root / "docs" / "task_packets" / f"{WP}.md"
+    broken.parent.mkdir(parents=True, exist_ok=True)
+    broken.write_text("# nothing of a packet\n")
+    shop.git("add", "-A")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    commit = ["git", "-C", str(shop.root), "commit", "-qm", "x"]
+
+    def attempt(**env: str) -> subprocess.CompletedProcess[str]:
+        environment = {**shop.environment, "PATH": path, **env}
+        return subprocess.run(commit, env=environment, capture_output=True, text=True, check=False)
+
+    refused = attempt()
+    assert refused.returncode != 0
+    assert "pre-commit refuses" in refused.stderr
+    assert attempt(HANDSHAKE_SKIP="1").returncode == 0
+
+
+def test_a_hand_edit_of_the_log_is_refused(ready):
+    import os
+    import subprocess
+    from pathlib import Path
+
+    ready.handshake("init")
+    ready.handshake("run", WP)
+    tip = ready.git("rev-parse", f"handshake/track/{WP}")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = ["git", "-C", str(ready.root), "update-ref", f"refs/heads/handshake/track/{WP}", f"{tip}^"]
+    done = subprocess.run(
+        command, env={**ready.environment, "PATH": path}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert "written by Handshake alone" in done.stderr
+    assert ready.git("rev-parse", f"handshake/track/{WP}") == tip
+
+
+def test_models_are_listed(shop):
+    rows = shop.json("model", "list")["models"]
+    assert {"qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b"} <= {row["name"] for row in rows}
+
+
+def test_the_scripted_demo_ends_with_passing_tests(tmp_path, shop):
+    done = shop.handshake("demo", "--scripted", "--dir", str(tmp_path / "demo"))
+    assert "completed; the tests on feat/WP-1-Shop-Prices-v1: Ran 7 tests, OK" in done.stdout
+    assert "escalates from small to large" in done.stderr
+    assert "**Post-SHA1**" in done.stdout
+
+
+def test_help_has_an_example_for_every_verb(shop):
+    from typer.main import get_command
+
+    from handshake.cli.main import app
+
+    def walk(command, path):
+        for name, child in getattr(command, "commands", {}).items():
+            yield from walk(child, [*path, name])
+        if not hasattr(command, "commands"):
+            yield path, command
+
+    for path, command in walk(get_command(app), []):
+        assert command.help and "Example: handshake " in command.help, path
