@@ -20,6 +20,29 @@ _UNQUOTED_EXPANSION = re.compile(r"[*?~$`]|\[[^\]]+\]|\{[^}]*(?:,|\.\.)")
 _RESOLVES_PROGRAMS = re.compile(
     r"^(PATH|ENV|BASH_ENV|IFS|SHELLOPTS|BASHOPTS|CDPATH|PS4|LD_\w+|DYLD_\w+|BASH_FUNC\w*)$"
 )
+# words of these signs alone mean themselves in every shell, unless the first is a reserved word
+_PLAIN_COMMAND = re.compile(r"[ \t]*[A-Za-z0-9_./:,@%+-]+(?:[ \t]+[A-Za-z0-9_./:,@%+-]+)*[ \t]*")
+_RESERVED = frozenset(
+    [
+        "if",
+        "then",
+        "else",
+        "elif",
+        "fi",
+        "for",
+        "case",
+        "esac",
+        "while",
+        "until",
+        "do",
+        "done",
+        "in",
+        "function",
+        "time",
+        "select",
+        "coproc",
+    ],
+)
 _MAX_DEPTH = 8
 
 
@@ -38,13 +61,33 @@ def programs_of(command: str) -> tuple[str, ...]:
 
 
 def _programs(command: str, depth: int) -> list[str]:
-    import bashlex
-    from bashlex.errors import ParsingError
-
     if depth > _MAX_DEPTH:
         raise CapabilityViolation("the command nests shells too deep")
     if not command.strip() or "\0" in command or "\r" in command:
         raise CapabilityViolation(f"{command!r} is no command")
+    words = plain_words(command)
+    walk = _Walk(command, depth)
+    if words is None:
+        return _parsed(command, walk)
+    walk.simple([Word(word, True) for word in words])
+    return walk.found
+
+
+def plain_words(command: str) -> list[str] | None:
+    """The words of one simple command without any sign that a shell reads, or None where the parser must judge.
+
+    The parser builds its tables anew in each process; most commands never need it.
+    """
+    if not _PLAIN_COMMAND.fullmatch(command):
+        return None
+    words = command.split()
+    return None if words[0] in _RESERVED else words
+
+
+def _parsed(command: str, walk: _Walk) -> list[str]:
+    import bashlex
+    from bashlex.errors import ParsingError
+
     try:
         trees = bashlex.parse(command)
     except (ParsingError, NotImplementedError) as error:
@@ -54,7 +97,6 @@ def _programs(command: str, depth: int) -> list[str]:
         raise CapabilityViolation(
             f"the command cannot be parsed ({type(error).__name__}): {_short(command)}"
         ) from None
-    walk = _Walk(command, depth)
     for tree in trees:
         walk.node(tree)
     return walk.found
@@ -94,9 +136,13 @@ class _Walk:
                 refuse_assignment(part.word)
             elif part.kind == "word":
                 words.append(self._as_word(part))
-        self.found += [named(word) for word in programs_of_words(words, self._nested, refuse_assignment)]
+        self.simple(words)
         for part in node.parts:
             self.node(part)
+
+    def simple(self, words: list[Word]) -> None:
+        """Add what the words of one simple command start."""
+        self.found += [named(word) for word in programs_of_words(words, self._nested, refuse_assignment)]
 
     def _for(self, node: Any) -> None:
         variable = next((part.word for part in node.parts if part.kind == "word"), "")
