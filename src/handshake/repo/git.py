@@ -49,6 +49,7 @@ _KEPT_VARIABLES = re.compile(
     r"GIT_(EXEC_PATH|CONFIG_NOSYSTEM|CONFIG_GLOBAL|CONFIG_SYSTEM|CEILING_DIRECTORIES|DISCOVERY_ACROSS_FILESYSTEM"
     r"|SSH|SSH_COMMAND|ASKPASS|SSL_\w+|PYTHON_\w+|TERMINAL_PROMPT|OPTIONAL_LOCKS)$"
 )
+_FULL_ID = re.compile(r"[0-9a-f]{40}")
 _OURS = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", "LANGUAGE": "C"}
 
 
@@ -263,8 +264,24 @@ class Repository:
         """The full commit id a revision names, or None."""
         if rev.startswith("-"):
             return None
+        known = self._read_commit(rev)
+        if known is not None:
+            return known
         result = self.git.run("rev-parse", "--verify", "--quiet", f"{rev}^{{commit}}", check=False)
         return result.stdout.decode().strip() or None if result.code == 0 else None
+
+    def _read_commit(self, rev: str) -> str | None:
+        """The commit of a full ref or id by libgit2, without a process; None where git must be asked."""
+        handle = self.pygit2
+        if handle is None or not (rev.startswith("refs/") or _FULL_ID.fullmatch(rev)):
+            return None
+        import pygit2
+
+        try:
+            found = handle.lookup_reference(rev).resolve().target if rev.startswith("refs/") else pygit2.Oid(hex=rev)
+            return str(handle[found].peel(pygit2.Commit).id)
+        except (KeyError, ValueError, pygit2.GitError):
+            return None
 
     def ref_target(self, ref: str) -> str | None:
         """The commit a full ref (`refs/...`) points at, or None."""
@@ -282,7 +299,18 @@ class Repository:
 
     def is_ancestor(self, older: str, newer: str) -> bool:
         """Whether `older` is `newer` or stands in its history."""
+        if older == newer and self._read_commit(older) == older:
+            return True
+        if self.pygit2 is not None and self._read_commit(newer) == newer and self._first_parent(newer) == older:
+            return True  # the common case, a commit just made on top of another, needs no process
         return self.git.run("merge-base", "--is-ancestor", older, newer, check=False).code == 0
+
+    def _first_parent(self, commit: str) -> str | None:
+        import pygit2
+
+        assert self.pygit2 is not None
+        parents = self.pygit2[commit].peel(pygit2.Commit).parent_ids
+        return str(parents[0]) if parents else None
 
     def head_branch(self) -> str | None:
         """The branch that is checked out here, or None when HEAD is detached."""

@@ -264,7 +264,9 @@ class Workspace:
             Those that the head has.
         """
         wanted = sorted(set(paths))
-        head = self._repo.tree(self.git.text("rev-parse", "HEAD"))
+        if not wanted:
+            return ()
+        head = self._repo.tree(self._head())
         tracked = [path for path in wanted if head.mode(path) is not None]
         for path in wanted:
             if path not in tracked:
@@ -276,6 +278,11 @@ class Workspace:
         self._by_paths(wanted, "reset", "--quiet")
         self._by_paths(tracked, "checkout", "--quiet")
         return tuple(tracked)
+
+    def _head(self) -> str:
+        """The commit the worktree stands on: its branch's, once it is known to be our worktree."""
+        self.verify()
+        return self._repo.branch_tip(self.branch) or self.git.text("rev-parse", "HEAD")
 
     def read(self, path: str) -> bytes | None:
         """A file's bytes, or None where there is no such file.
@@ -300,7 +307,7 @@ class Workspace:
         places = {path: self._inside(path) for path in sorted(files)}
         head: dict[str, int | None] = {}
         if any(not place.exists() for place in places.values()):
-            view = self._repo.tree(self.git.text("rev-parse", "HEAD"))
+            view = self._repo.tree(self._head())
             head = {path: view.mode(path) for path in places}
         for path, place in places.items():
             data = files[path]
