@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from handshake.domain.canonical import plain
-
 if TYPE_CHECKING:
     from handshake.loop.run import Surroundings, Watcher
     from handshake.repo.git import Repository
@@ -66,6 +64,8 @@ def open_surroundings(
 
 def write_json(document: Any) -> None:
     """One document on stdout, with its schema version."""
+    from handshake.domain.canonical import plain
+
     value = plain(document)
     if isinstance(value, dict):
         value = {"schema_version": SCHEMA_VERSION, **value}
@@ -74,6 +74,8 @@ def write_json(document: Any) -> None:
 
 def write_json_lines(rows: Iterable[Any]) -> None:
     """One JSON value a line on stdout."""
+    from handshake.domain.canonical import plain
+
     for row in rows:
         sys.stdout.write(json.dumps(plain(row), ensure_ascii=False) + "\n")
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from handshake.cli.options import Json, open_surroundings, write, write_json
 from handshake.domain.errors import ExitCode, UsageError
-from handshake.domain.packet import Finding
+
+if TYPE_CHECKING:
+    from handshake.domain.packet import Finding
 
 
 def register(app: typer.Typer) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import typer
 
 from handshake.cli.options import Json, open_surroundings, write, write_json
-from handshake.domain.canonical import utc_text
 from handshake.domain.errors import UsageError
 
 
@@ -16,6 +15,7 @@ def register(app: typer.Typer) -> None:
 
 def log(context: typer.Context, wp_id: str = typer.Argument(help="The packet's id."), as_json: Json = False) -> None:
     """The run as commits of the tracking branch, oldest first. Example: handshake log WP-1-Demo"""
+    from handshake.domain.canonical import utc_text
     from handshake.repo.store import TrackingBranch
 
     around = open_surroundings(context.obj)
