@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from handshake.config.shipped import shipped
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from warm_command import WarmCommands, WarmProcess  # noqa: E402 - its folder is made importable above
+from warm_command import WarmCommands, WarmProcess
 
 WP = "WP-1-Shop-Prices-v1"
 BRANCH = f"feat/{WP}"

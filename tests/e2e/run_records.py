@@ -36,10 +36,12 @@ def end_state(shop: Any) -> dict[str, Any]:
         ],
         "status": progress["status"],
         "totals": {k: v for k, v in progress["aggregate_stats"].items() if k != "duration_ms"},
-        "transitions": [_ID.sub("<id>", s) for s in subjects if not s.startswith("Recovered")],
+        "transitions": _without_repeats([s for s in subjects if not s.startswith("Recovered")]),
         "events": lasting_events(shop),
-        "worktree": (shop.git("status", "--porcelain", at=shop.worktree), shop.git("rev-parse", "HEAD^{tree}", at=shop.worktree)
-                     == shop.git("rev-parse", f"{BRANCH}^{{tree}}")),
+        "worktree": (
+            shop.git("status", "--porcelain", at=shop.worktree),
+            shop.git("rev-parse", "HEAD^{tree}", at=shop.worktree) == shop.git("rev-parse", f"{BRANCH}^{{tree}}"),
+        ),
     }
 
 
@@ -56,6 +58,12 @@ def _lasting(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _lasting(item) for key, item in value.items() if key not in _MEASURED}
     return [_lasting(item) for item in value] if isinstance(value, list) else value
+
+
+def _without_repeats(subjects: list[str]) -> list[str]:
+    """A step that is asked for again after a recovery is announced again."""
+    pairs = zip([None, *subjects], subjects, strict=False)
+    return [subject for before, subject in pairs if subject != before]
 
 
 def _retold(texts: list[str]) -> list[str]:

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 
 class WarmCommands:
@@ -31,6 +31,8 @@ class WarmCommands:
         """Start one command."""
         self._count += 1
         place = self._folder / str(self._count)
+        for stream in (".out", ".err"):
+            place.with_suffix(stream).touch()
         request = {"args": args, "env": env, "place": str(place), "cwd": str(Path.cwd())}
         assert self._server.stdin is not None and self._server.stdout is not None
         self._server.stdin.write(json.dumps(request) + "\n")
@@ -79,6 +81,13 @@ class WarmProcess:
         """What it wrote so far: stdout, stderr."""
         return self._place.with_suffix(".out").read_text(), self._place.with_suffix(".err").read_text()
 
+    def until_said(self, words: str, timeout: float = 60) -> None:
+        """Wait until the words stand on stderr."""
+        give_up = time.monotonic() + timeout
+        while words not in self.said()[1]:
+            assert self.poll() is None and time.monotonic() < give_up, f"{words!r} was not said:\n{self.said()[1]}"
+            time.sleep(0.01)
+
     def send_signal(self, number: int) -> None:
         """Signal this process alone."""
         os.kill(self.pid, number)
@@ -91,10 +100,8 @@ def _become(request: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(request["env"])
     place = Path(request["place"])
-    streams: list[tuple[int, IO[Any]]] = [(0, open(os.devnull, "rb"))]  # noqa: SIM115 - they live as long as the process
-    streams += [(n, open(place.with_suffix(s), "wb", buffering=0)) for n, s in ((1, ".out"), (2, ".err"))]  # noqa: SIM115
-    for number, stream in streams:
-        os.dup2(stream.fileno(), number)
+    for number, path in ((0, os.devnull), (1, place.with_suffix(".out")), (2, place.with_suffix(".err"))):
+        os.dup2(os.open(path, os.O_WRONLY if number else os.O_RDONLY), number)
     from handshake.cli.main import run_command
 
     code = 70

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 
@@ -95,27 +95,49 @@ def run_command(arguments: list[str]) -> int:
             raise
         _say(error)
         return int(error.exit_code)
-    except KeyboardInterrupt:
-        sys.stderr.write("handshake: interrupted; the state is committed. Next: run the same command to resume\n")
-        return int(ExitCode.INTERRUPTED)
+    except (KeyboardInterrupt, typer.Abort):
+        return _say_interrupted()
     except BrokenPipeError:
         # the reader of our output went away (`handshake log | head`): nothing is wrong
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(ExitCode.DONE)
+    except SystemExit:
+        return int(ExitCode.DONE)  # typer's own way to leave, taken for a broken pipe alone
     except typer.Exit as leave:
         return leave.exit_code
-    except Exception as error:
-        from click.exceptions import Abort, ClickException
-
-        if isinstance(error, ClickException):
-            error.show()
-            return int(ExitCode.USAGE)
-        if isinstance(error, Abort):
-            return int(ExitCode.INTERRUPTED)
-        if debug or not isinstance(error, OSError):
+    except _UsageRefused as error:
+        return _say_usage(error)
+    except OSError as error:
+        if debug:
             raise
         return _say_os_error(error)
+    if result == ExitCode.INTERRUPTED:  # typer turns Ctrl-C into this code
+        return _say_interrupted()
     return result if isinstance(result, int) else int(ExitCode.DONE)
+
+
+# the root of what typer refuses an argument with: click's class, or in later versions typer's own copy of it
+_UsageRefused: type[Exception] = next(
+    kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
+)
+
+
+def _say_usage(error: Any) -> int:
+    """What is wrong with the arguments, in one line; the help where there were none."""
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+    else:
+        command = context.command_path if context else "handshake"
+        sys.stderr.write(
+            f"handshake: {' '.join(error.format_message().split()).rstrip('.')}. Next: {command} --help\n"
+        )
+    return int(ExitCode.USAGE)
+
+
+def _say_interrupted() -> int:
+    sys.stderr.write("handshake: interrupted; the state is committed. Next: run the same command to resume\n")
+    return int(ExitCode.INTERRUPTED)
 
 
 def _say(error: HandshakeError) -> None:

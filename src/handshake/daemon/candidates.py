@@ -10,6 +10,7 @@ from handshake.domain.errors import HandshakeError, PacketRefused
 from handshake.domain.packet import PacketStatus
 from handshake.domain.packet_text import read_packet
 from handshake.domain.states import JobStatus
+from handshake.loop.code_branch import last_step_is_open
 from handshake.loop.human import answer_of
 from handshake.loop.recover import load_run
 from handshake.loop.run import Surroundings
@@ -39,7 +40,7 @@ def _judge(around: Surroundings, wp_id: str, data: bytes) -> Candidate:
     branch = TrackingBranch(around.repo, wp_id, namespace=around.settings.tracking.namespace)
     try:
         run = load_run(around, branch) if branch.tip() else None
-        if run is not None and run.ended:
+        if run is not None and run.ended and not last_step_is_open(run):
             return Candidate(wp_id, "done", digest, run.job.status.value)
         if run is not None and run.job.status is JobStatus.AWAITING_USER and answer_of(run) is None:
             return Candidate(wp_id, "wait", digest, run.job.gate_reason or "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from handshake.domain.errors import HandshakeError
+from handshake.domain.errors import EnvironmentProblem, HandshakeError
 from handshake.domain.progress import MtStatus
 from handshake.loop.equipment import Equipment
 from handshake.loop.run import Run
@@ -38,6 +38,39 @@ def rebuild(run: Run, equipment: Equipment) -> None:
         return
     mt = run.plan.definition(mts[index])
     equipment.workspace.write_snapshot({path: run.artifact(run.paths.snapshot(path)) for path in mt.files.writable})
+
+
+def last_step_is_open(run: Run) -> bool:
+    """Whether the job ended, and its process before the WP branch got the last commit.
+
+    A branch that stands anywhere else, or is gone, was moved by a person and is left alone.
+    """
+    repo, head = run.around.repo, run.job.workspace.head_commit
+    tip = repo.branch_tip(run.job.workspace.wp_branch)
+    return run.ended and tip is not None and tip != head and tip == repo.resolve(f"{head}^")
+
+
+def finish(run: Run, equipment: Equipment) -> None:
+    """Give the WP branch of an ended job the commit that it still lacks, and its worktree the packet in it."""
+    if last_step_is_open(run):
+        _follow(run, equipment)
+        equipment.workspace.ensure(run.job.workspace.head_commit)
+    elif _worktree_lacks_last_commit(run, equipment):
+        equipment.workspace.sync(run.job.workspace.head_commit)
+
+
+def _worktree_lacks_last_commit(run: Run, equipment: Equipment) -> bool:
+    """Whether the packet of the commit before, and nothing else, stands in the worktree: no work of a person."""
+    repo, space, workspace = run.around.repo, run.job.workspace, equipment.workspace
+    if not workspace.path.is_dir() or repo.branch_tip(space.wp_branch) != space.head_commit:
+        return False
+    try:
+        changed = workspace.changed_paths()
+    except EnvironmentProblem:
+        return False  # no worktree of ours any more: a person's to decide
+    parent = repo.resolve(f"{space.head_commit}^")
+    before = repo.tree(parent).read(space.packet_path) if parent else None
+    return changed == (space.packet_path,) and workspace.read(space.packet_path) == before
 
 
 def _follow(run: Run, equipment: Equipment) -> None:

@@ -14,7 +14,7 @@ from handshake.domain.errors import CapabilityViolation, JobPoisoned
 from handshake.domain.progress import MtStatus, ProgressStatus
 from handshake.domain.states import JobStatus, Phase
 from handshake.loop.baseline import begin_mt
-from handshake.loop.code_branch import rebuild
+from handshake.loop.code_branch import finish, rebuild
 from handshake.loop.complete import complete_mt
 from handshake.loop.equipment import Equipment
 from handshake.loop.escalate import stop_for_human
@@ -70,7 +70,9 @@ def carry_on(run: Run, equipment: Equipment) -> JobStatus:
         EnvironmentProblem: a model, the sandbox or the disk is missing; the run can be resumed.
         StaleOwner: another process took the run over.
     """
-    if not run.ended:
+    if run.ended:
+        finish(run, equipment)
+    else:
         rebuild(run, equipment)
     while (act := next_act(run)) is not Act.NOTHING:
         _do(run, equipment, act)
