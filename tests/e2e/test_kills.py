@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -71,6 +72,12 @@ def die(shop, failpoint):
     assert child.returncode == -signal.SIGKILL, f"{failpoint} was not passed: exit {child.returncode}\n{err}"
 
 
+def journal(shop):
+    """All events in the local journal files, of whatever job."""
+    files = sorted((shop.root / ".git" / "handshake" / "journal").glob("*/*.jsonl"))
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+
+
 @pytest.mark.parametrize("failpoint", [*NAMES, *LATER])
 def test_a_kill_changes_nothing_in_the_end(small, solver, undisturbed, failpoint):
     expected, calls = undisturbed
@@ -81,6 +88,7 @@ def test_a_kill_changes_nothing_in_the_end(small, solver, undisturbed, failpoint
     assert f"{WP}: completed" in done.stdout
     assert end_state(small) == expected
     assert len(solver.calls()) - before <= calls + (failpoint.partition("@")[0] in MAY_COST_A_CALL)
+    assert len({event["job_id"] for event in journal(small)}) == 1
     assert small.user_state() == user
 
 

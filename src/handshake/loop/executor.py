@@ -7,7 +7,7 @@ from handshake.domain.errors import UsageError
 from handshake.loop.controller import carry_on
 from handshake.loop.equipment import Equipment
 from handshake.loop.preview import UNKNOWN_WINDOW
-from handshake.loop.recover import load_run, recover
+from handshake.loop.recover import load_run, recover, unborn_job
 from handshake.loop.run import Run, Surroundings
 from handshake.loop.start import base_commit_of, make_plan, merged_policy, new_job, read_runnable_packet
 from handshake.models.chain import ProviderPool, ResolvedLevel, preflight, resolve_chain
@@ -67,7 +67,7 @@ def _create(
             f"pause_points names {', '.join(unknown)}, which the plan does not have",
             next_step=f"handshake plan {wp_id}",
         )
-    return new_job(around, branch, objects, packet, data, plan, policy)
+    return new_job(around, branch, objects, packet, data, plan, policy, unborn_job(around, branch))
 
 
 def _smallest_named(levels: tuple[ResolvedLevel, ...]) -> int:

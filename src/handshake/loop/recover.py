@@ -6,14 +6,19 @@ same path as after a fresh start.
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
+
 from handshake.domain.canonical import utc_text
 from handshake.domain.errors import StateCorruption
+from handshake.domain.events import read_event
 from handshake.domain.ledger import StepStatus
 from handshake.domain.states import JobStatus
 from handshake.loop.call import TIMEOUT_ATTEMPTS
 from handshake.loop.prepare import Prepared, StoredRequest
 from handshake.loop.run import Run, Surroundings
 from handshake.models.replies import ReplyStore
+from handshake.recorder.journal import whole_lines
 from handshake.repo.store import TrackingBranch
 
 STALE_AFTER_S = 30
@@ -52,6 +57,31 @@ def load_run(around: Surroundings, branch: TrackingBranch) -> Run | None:
             f"no commit of {branch.ref} holds together: {first.what}",
             next_step=f"git log --stat {branch.ref}; then: handshake run {branch.wp_id} --again",
         ) from first
+
+
+@dataclass(frozen=True)
+class UnbornJob:
+    """A job that is in the journal alone: its process was killed before the first commit."""
+
+    job_id: str
+    trace_id: str
+
+
+def unborn_job(around: Surroundings, branch: TrackingBranch) -> UnbornJob | None:
+    """The newest job of this packet that was announced and never published; what it announced is not said twice."""
+    tip = branch.tip()
+    born = latest_job_id(branch, tip) if tip else None
+    for folder in sorted((around.repo.state_dir / "journal").glob("*"), reverse=True):
+        if born is not None and folder.name <= born:
+            return None
+        lines = [line for file in sorted(folder.glob("*.jsonl")) for line in whole_lines(file.read_bytes())]
+        try:
+            first = read_event(json.loads(lines[0])) if lines else None
+        except ValueError:
+            continue  # no journal of ours: nothing in it can be gone on with
+        if first is not None and first.wp_id == branch.wp_id:
+            return UnbornJob(first.job_id, first.trace_id)
+    return None
 
 
 def recover(run: Run, replies: ReplyStore, last_heartbeat: str | None) -> None:

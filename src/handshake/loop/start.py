@@ -27,6 +27,7 @@ from handshake.domain.policy import ExecutionPolicy
 from handshake.domain.progress import LearningContext, MtProgress, ProgressArtifact, aggregate
 from handshake.domain.states import JobStatus
 from handshake.gates.activation import activation_findings
+from handshake.loop.recover import UnbornJob
 from handshake.loop.run import Run, Surroundings, commit_message
 from handshake.models.profiles import PROFILES
 from handshake.planning.generate import generate_plan
@@ -164,8 +165,12 @@ def new_job(
     data: bytes,
     plan: Plan,
     policy: ExecutionPolicy,
+    unborn: UnbornJob | None = None,
 ) -> Run:
     """Create the job: its records on the tracking branch, its checkpoint commit held for the WP branch.
+
+    Args:
+        unborn: a job that a killed process announced and never published: this is that job.
 
     Raises:
         UsageError: the WP branch exists and does not descend from the base.
@@ -174,7 +179,7 @@ def new_job(
     base = base_commit_of(around)
     wp_branch = f"feat/{packet.wp_id}"
     start = _start_of_branch(around, wp_branch, base)
-    job_id = around.ids.uuid7()
+    job_id = unborn.job_id if unborn else around.ids.uuid7()
     message = commit_message(f"{packet.wp_id}: the packet as signed", {"WP": packet.wp_id, "Job": job_id})
     failpoint("wp.commit:before")
     checkpoint = objects.write_commit(
@@ -197,6 +202,7 @@ def new_job(
             head_commit=checkpoint,
             packet_path=packet.path,
         ),
+        trace_id=unborn.trace_id if unborn else around.ids.uuid7(),
     )
     progress = _progress_record(around, packet, plan, policy, job)
     ledger = RunLedger(ledger_id=around.ids.uuid7(), wp_id=packet.wp_id, job_id=job_id, created_at=job.created_at)
@@ -232,7 +238,14 @@ def _start_of_branch(around: Surroundings, wp_branch: str, base: str) -> str:
 
 
 def _job_record(
-    around: Surroundings, packet: Packet, plan: Plan, policy: ExecutionPolicy, job_id: str, workspace: Workspace
+    around: Surroundings,
+    packet: Packet,
+    plan: Plan,
+    policy: ExecutionPolicy,
+    job_id: str,
+    workspace: Workspace,
+    *,
+    trace_id: str,
 ) -> Job:
     check_pairing(JobKind.MICRO_TASK_EXECUTION.value, PROFILE_ID, PROFILE_ID)
     now = around.clock.now()
@@ -241,7 +254,7 @@ def _job_record(
     return Job(
         job_id=job_id,
         workflow_run_id=around.ids.uuid7(),
-        trace_id=around.ids.uuid7(),
+        trace_id=trace_id,
         wp_id=packet.wp_id,
         mt_definitions_ref=handle_for("file", f"{root}/mt_definitions.json", committed_json(plan)),
         progress_artifact_ref=f"{root}/progress_artifact.json",
