@@ -17,13 +17,11 @@ LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 STATES = {"job": mermaid(JOB_TRANSITIONS), "phase": mermaid(PHASE_TRANSITIONS)}
 REWRITE = "HANDSHAKE_REWRITE_DOCS"
 
-# machine paths, hosts of package registries, and the folder of one checkout
+# machine paths and hosts of package registries; written so that this file does not hold them itself
 FORBIDDEN = re.compile(
-    r"(?<![\w.])/work/|pypi\.(?:org|python)|pythonhosted|registry\.npmjs|crates\.io/|proxy\.golang|/root/\w"
-    r"|/home/(?!linuxbrew)\w+/"
+    r"(?<![\w.])/wor[k]/|pyp[i]\.(?:org|python)|pythonhoste[d]|registry\.npmj[s]|crates\.i[o]/|proxy\.golan[g]"
+    r"|/roo[t]/\.?\w|/hom[e]/(?!linuxbrew)\w+/"
 )
-# these name such places to keep them out, or as examples of what users have
-ALLOWED = {"tests/docs/test_docs_content.py"}
 
 
 def anchors(text: str) -> set[str]:
@@ -117,7 +115,7 @@ def test_nothing_speaks_of_one_machine(root: Path) -> None:
     found = []
     for name in tracked_files(root):
         file = root / name
-        if name in ALLOWED or not file.is_file():
+        if not file.is_file():
             continue
         text = file.read_bytes().decode("utf-8", "replace")
         found += [
@@ -127,9 +125,11 @@ def test_nothing_speaks_of_one_machine(root: Path) -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("text", ["see /work/main", "https://pypi.org/simple", "/root/.cache", "/home/ada/x"])
-def test_a_word_of_one_machine_is_found(text: str) -> None:
-    assert FORBIDDEN.search(text)
+@pytest.mark.parametrize(
+    "parts", [("/", "work/main"), ("https://py", "pi.org/x"), ("/ro", "ot/.cache"), ("/ho", "me/ada/x")]
+)
+def test_a_word_of_one_machine_is_found(parts: tuple[str, str]) -> None:
+    assert FORBIDDEN.search("see " + "".join(parts))
 
 
 @pytest.mark.parametrize("text", ["the.worktree/work/x", "a/work/b", "pip install handshake", "~/.config/handshake"])
