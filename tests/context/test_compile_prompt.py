@@ -218,9 +218,18 @@ def test_tiny_sees_the_users_of_its_file_on_even_iterations_only(request_for):
 
 
 def test_the_lines_of_definitions_are_told(request_for):
-    for profile in ("tiny", "small"):
-        prompt = compile_context(request_for(profile=profile)).envelope.full_prompt
-        assert "`mean` 6-9, `spread` 12-14" in prompt
+    prompt = compile_context(request_for(profile="small")).envelope.full_prompt
+    assert "`mean` 6-9, `spread` 12-14" in prompt
+
+
+def test_tiny_spells_out_the_closing_block_only_where_no_grammar_frames_the_reply(request_for, definition):
+    framed = compile_context(request_for(profile="tiny", edit_form="whole")).envelope.full_prompt
+    assert "mt_complete" not in framed
+    assert "`calc/stats.py:1-14`" in framed
+    bare = compile_context(request_for(profile="tiny", edit_form="whole", frame_given=False)).envelope.full_prompt
+    assert "<mt_complete>\nMT_ID: MT-001\nEVIDENCE:\n- \"`mean([1, 2, 3])` gives '2'\" -> calc/stats.py:" in bare
+    two = definition(files=FileAccess(modify=("calc/stats.py", "calc/check.py")))
+    assert "<mt_complete>" in compile_context(request_for(profile="tiny", mt=two)).envelope.full_prompt
 
 
 def test_own_templates_are_used_and_a_missing_value_is_an_error(request_for, tmp_path):

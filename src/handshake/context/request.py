@@ -55,6 +55,7 @@ class ContextRequest:
 
     `reserved_output_tokens` is kept free for the reply in `context_window` (both in tokens).
     `injection_waivers` are `(path, pattern)`. `templates` overrides the shipped prompt templates.
+    `frame_given` says that a grammar frames the reply; without one the tiny profile spells the block out.
     `boundary` and `stored_candidates` are given where the caller knows them; the guards then use them.
     """
 
@@ -88,6 +89,7 @@ class ContextRequest:
     boundary: JobBoundary | None = None
     not_exportable: tuple[str, ...] = ()
     stored_candidates: IdsHash | None = None
+    frame_given: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

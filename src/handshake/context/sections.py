@@ -205,6 +205,7 @@ def completion_section(
                 "path": path,
                 "form": form,
                 "exists": path not in missing,
+                "line_count": len(shown_whole.get(path, ())),
                 "landmarks": landmarks(path, shown_whole.get(path, ())),
             }
             for path, form in forms.items()
@@ -212,5 +213,6 @@ def completion_section(
         done=done_rows(request),
         evidence_path=next(iter(forms), "path"),
         goal="; ".join(goal.rstrip(".") for goal in goals) + ".",
+        frame_given=request.frame_given and len(request.mt.files.writable) == 1,
         has_previous=request.previous is not None,
     )
