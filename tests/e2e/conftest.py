@@ -57,7 +57,7 @@ class Shop:
         self.root = root
         self.warm = warm
         self.home = root.parent / "home"
-        self.home.mkdir(exist_ok=True)
+        self.home.mkdir(parents=True, exist_ok=True)
         shutil.copytree(shipped("templates", "demo", "project"), root, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(shipped("templates", "demo", "solution"), root.parent / "solution")
         self.git("init", "-q", "-b", "main")
@@ -95,6 +95,15 @@ class Shop:
         self.owns_server = True
         self.server = Served(script, self.root.parent / "calls.jsonl")
         return self.server
+
+    def served_by(self, *models: str, policy: dict[str, Any] | None = None, **entry: Any) -> None:
+        """Configure a level for each model that the server knows by this name, then a human."""
+        self.configure(levels=len(models), policy=policy or {})
+        place = self.root / ".handshake" / "config.yaml"
+        config = yaml.safe_load(place.read_text())
+        for number, name in enumerate(models):
+            config["models"][f"m{number}"].update(model=name, **entry)
+        place.write_text(yaml.safe_dump(config))
 
     def borrow(self, server: Served) -> None:
         """Use a server that others use too."""
@@ -174,6 +183,14 @@ class Shop:
         rows = self.git("ls-tree", "-r", ref).splitlines()
         return "\n".join(row for row in rows if "docs/task_packets" not in row)
 
+    def event_rows(self, event_type: str) -> list[dict[str, Any]]:
+        """The payloads of one type in the newest job's journal on the tracking branch."""
+        job = self.git("ls-tree", "--name-only", f"{TRACK}:jobs").splitlines()[-1]
+        chunks = self.git("ls-tree", "--name-only", f"{TRACK}:jobs/{job}/events").splitlines()
+        lines = [self.git("show", f"{TRACK}:jobs/{job}/events/{chunk}").splitlines() for chunk in chunks]
+        rows = [json.loads(line) for part in lines for line in part]
+        return [row["payload"] for row in rows if row["event_type"] == event_type]
+
     def on_track(self, path: str) -> Any:
         """A JSON file of the newest job on the tracking branch."""
         job = self.git("ls-tree", "--name-only", f"{TRACK}:jobs").splitlines()[-1]
@@ -202,13 +219,23 @@ def warm() -> Iterator[WarmCommands | None]:
     commands.stop()
 
 
+@pytest.fixture(scope="session")
+def make_server(tmp_path_factory: pytest.TempPathFactory) -> Callable[[list[dict[str, Any]]], Served]:
+    """Starts a scripted server with these rules; give it to shops by `borrow`, and stop it."""
+
+    def make(rules: list[dict[str, Any]]) -> Served:
+        folder = tmp_path_factory.mktemp("server")
+        shutil.copytree(shipped("templates", "demo", "solution"), folder / "solution")
+        (folder / "script.yaml").write_text(yaml.safe_dump({"rules": rules}))
+        return Served(folder / "script.yaml", folder / "calls.jsonl")
+
+    return make
+
+
 @pytest.fixture(scope="module")
-def solver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """One server that solves everything, for all tests of a module; give it to a shop by `borrow`."""
-    folder = tmp_path_factory.mktemp("solver")
-    shutil.copytree(shipped("templates", "demo", "solution"), folder / "solution")
-    (folder / "script.yaml").write_text(yaml.safe_dump({"rules": [{"solve": "solution"}]}))
-    served = Served(folder / "script.yaml", folder / "calls.jsonl")
+def solver(make_server: Callable[[list[dict[str, Any]]], Served]) -> Iterator[Served]:
+    """One server that solves everything, for all tests of a module."""
+    served = make_server([{"solve": "solution"}])
     yield served
     served.stop()
 

@@ -9,7 +9,8 @@ from typing import Any
 WP = "WP-1-Shop-Prices-v1"
 BRANCH, TRACK = f"feat/{WP}", f"handshake/track/{WP}"
 
-_MEASURED = {"event_id", "timestamp", "workflow_run_id", "duration_ms", "latency_ms", "started_at", "completed_at"}
+_MEASURED = {"event_id", "timestamp", "workflow_run_id", "duration_ms", "latency_ms"}
+_MEASURED |= {"started_at", "completed_at", "created_at"}
 _ID = re.compile(r"\b(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{40})\b")
 
 
@@ -18,6 +19,12 @@ def small_packet(text: str) -> str:
     lines = [line for line in text.splitlines() if "basket" not in line]
     plan = "python -m unittest tests.test_pricing tests.test_stock"
     return "\n".join(lines).replace("python -m unittest discover -s tests -t .", plan) + "\n"
+
+
+def tiny_packet(text: str) -> str:
+    """The small packet without the stock: one micro-task and the closing one."""
+    lines = [line for line in small_packet(text).splitlines() if "shop/stock" not in line]
+    return "\n".join(lines).replace(" tests.test_stock", "") + "\n"
 
 
 def end_state(shop: Any) -> dict[str, Any]:
@@ -52,6 +59,11 @@ def lasting_events(shop: Any) -> list[str]:
     lines = "\n".join(shop.git("show", f"{TRACK}:jobs/{job}/events/{chunk}") for chunk in chunks).splitlines()
     rows = [json.loads(line) for line in lines]
     return _retold([json.dumps(_lasting(r)) for r in rows if r["event_type"] != "FR-EVT-WF-RECOVERY"])
+
+
+def retold_json(value: Any) -> str:
+    """A record without what is measured, its made-up ids by the order in which they come up."""
+    return _retold([json.dumps(_lasting(value))])[0]
 
 
 def _lasting(value: Any) -> Any:

@@ -119,7 +119,7 @@ def _work_on_mt(run: Run, equipment: Equipment, act: Act) -> None:
         run.publish(f"{mt.mt_id}: {blocked.guard} blocks the prompt", MT=mt.mt_id, Decision="hard_gate")
     except CapabilityViolation as violation:
         run.update_entry(mt.mt_id, status=MtStatus.FAILED)
-        fail(run, violation.what, "capability_violation")
+        fail(run, violation.what, "capability_violation", MT=mt.mt_id)
 
 
 def _pause(run: Run, mt_id: str) -> None:

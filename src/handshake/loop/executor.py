@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from handshake.domain.canonical import utc_text
 from handshake.domain.errors import UsageError
+from handshake.domain.states import JobStatus
 from handshake.loop.controller import carry_on
 from handshake.loop.equipment import Equipment
+from handshake.loop.human import answer_or_wait
 from handshake.loop.preview import UNKNOWN_WINDOW
 from handshake.loop.recover import load_run, recover, unborn_job
 from handshake.loop.run import Run, Surroundings
@@ -42,7 +44,10 @@ def run_packet(around: Surroundings, wp_id: str, *, again: bool = False) -> Run:
         if run is None or (run.ended and again):
             run = _create(around, branch, objects, pool, wp_id)
         elif not run.ended:
-            preflight(resolve_chain(run.job.execution_policy, settings), around.repo.root)
+            waits = run.job.status is JobStatus.AWAITING_USER
+            aborted = waits and answer_or_wait(run).decision == "abort"  # neither needs a model
+            if not aborted:
+                preflight(resolve_chain(run.job.execution_policy, settings), around.repo.root)
             recover(run, reply_store(run), utc_text(before.ts) if before else None)
         lock.workflow_run_id = run.job.workflow_run_id
         carry_on(run, equip(run, objects, pool))

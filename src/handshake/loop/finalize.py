@@ -47,14 +47,14 @@ def finalize(run: Run, equipment: Equipment) -> None:
     advance(run, equipment)
 
 
-def fail(run: Run, reason: str, category: str) -> None:
+def fail(run: Run, reason: str, category: str, **trailers: str) -> None:
     """End the job as failed; what was validated stays on the WP branch. FR-EVT-MT-010."""
     now = run.around.clock.now()
     run.emit("FR-EVT-MT-010", {"reason": reason, "error_category": category}, key="end/010")
     run.set_phase(Phase.FAILED)
     run.set_status(JobStatus.FAILED, error=reason, completed_at=now)
     run.set_progress_status(ProgressStatus.FAILED, completed_at=now)
-    run.publish(f"{run.job.wp_id} failed: {' '.join(reason.split())[:90]}", Decision="abort")
+    run.publish(f"{run.job.wp_id} failed: {' '.join(reason.split())[:90]}", Decision="abort", **trailers)
 
 
 def poison(run: Run, reason: str) -> None:

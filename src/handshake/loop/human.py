@@ -98,11 +98,12 @@ def answer_of(run: Run) -> HumanDecision | None:
     return answer
 
 
-def follow_answer(run: Run) -> None:
-    """Do what the human decided and go on, or say that the job waits. FR-EVT-MT-008.
+def answer_or_wait(run: Run) -> HumanDecision:
+    """The answer to the gate at which the job stands.
 
     Raises:
         WaitsForHuman: nobody answered yet.
+        UsageError: as `answer_of`.
     """
     answer = answer_of(run)
     if answer is None:
@@ -110,6 +111,16 @@ def follow_answer(run: Run) -> None:
             f"{run.job.wp_id} waits for a human: {run.job.gate_reason}",
             next_step=f"handshake decide {run.job.wp_id} continue|skip|abort",
         )
+    return answer
+
+
+def follow_answer(run: Run) -> None:
+    """Do what the human decided and go on, or say that the job waits. FR-EVT-MT-008.
+
+    Raises:
+        WaitsForHuman: nobody answered yet.
+    """
+    answer = answer_or_wait(run)
     number = answer.number
     run.emit(
         "FR-EVT-MT-008",

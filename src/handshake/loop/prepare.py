@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from handshake.context.compile import compile_context
+from handshake.context.injection import PATTERNS
 from handshake.context.request import CompiledContext, ContextRequest, PreviousIteration
 from handshake.domain.ledger import LedgerStep, StepStatus, idempotency_key, step_id
 from handshake.domain.microtask import MicroTaskDefinition
@@ -22,13 +23,12 @@ from handshake.domain.settings import ModelConfig
 from handshake.domain.states import Phase
 from handshake.gates.failures import failing_locations
 from handshake.loop.equipment import Equipment
+from handshake.loop.frame import framing_grammar
 from handshake.loop.limits import LONGEST_ITERATION_S, TOKENS_PER_ITERATION
 from handshake.loop.run import Run
-from handshake.models.grammar import completion_grammar
 from handshake.models.lora import choose_lora
 from handshake.models.profiles import PROFILES, Profile
 from handshake.models.provider import Provider
-from handshake.planning.languages import language_of
 
 
 class StoredRequest(Record):
@@ -182,8 +182,13 @@ def _injection_waivers(run: Run) -> tuple[tuple[str, str], ...]:
     from handshake.domain.packet_text import read_packet
 
     packet = read_packet(run.packet, run.job.workspace.packet_path).packet
-    waivers = packet.waivers if packet else ()
-    return tuple((path, pattern) for w in waivers for path in w.paths for pattern in w.patterns)
+    return tuple(
+        (path, pattern)
+        for waiver in (packet.waivers if packet else ())
+        for pattern in PATTERNS
+        if pattern in " ".join(waiver.text.casefold().split())
+        for path in (*waiver.paths, *waiver.patterns)
+    )
 
 
 def _edit_form(run: Run, mt_id: str, profile: Profile) -> Literal["whole", "search_replace", "either"]:
@@ -250,10 +255,8 @@ def _sampling(
     grammar_wanted = profile.grammar if config.grammar is None else config.grammar
     grammar = None
     if grammar_wanted and provider.facts.supports_grammar and len(mt.files.writable) == 1:
-        language = language_of(mt.files.writable[0])
-        # a tiny model makes line numbers up: the grammar holds them to the file's size, new lines included
-        lines = (equipment.workspace.read(mt.files.writable[0]) or b"").count(b"\n")
-        grammar = completion_grammar(mt, language.name if language else "", most_lines=max(10, 2 * lines))
+        path = mt.files.writable[0]
+        grammar = framing_grammar(mt, path, equipment.workspace.read(path))
     return Sampling(
         temperature=config.temperature if config.temperature is not None else profile.temperature,
         # each iteration draws anew, and a replay draws the same

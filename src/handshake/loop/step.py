@@ -31,7 +31,7 @@ def iterate(run: Run, equipment: Equipment, mt: MicroTaskDefinition) -> None:
 
     Raises:
         EnvironmentProblem: the provider stays down; the step is pending again, nothing is burnt.
-        CapabilityViolation: the reply reached beyond the worktree; the caller fails the job.
+        CapabilityViolation: the reply reached beyond the worktree; the caller fails the job and publishes.
     """
     prepared = prepare(run, equipment, mt)
     began = run.ledger.step(prepared.step_id)
@@ -58,8 +58,7 @@ def iterate(run: Run, equipment: Equipment, mt: MicroTaskDefinition) -> None:
     _announce(run, mt, prepared, record, decision, best)
     _store_step(run, equipment, mt, prepared, reply, before, best)
     _finish_ledger(run, prepared, best)
-    if best.escape is not None:
-        run.publish(f"{mt.mt_id} iter {prepared.number}: {best.escape}", MT=mt.mt_id, Step=prepared.step_id)
+    if best.escape is not None:  # published with the end of the job, as one: there is nothing to go on with
         raise CapabilityViolation(best.escape, next_step=f"handshake show {run.job.wp_id}/{mt.mt_id}")
     _act(run, equipment, mt, prepared, decision, best, grounds_flaky=grounds.flaky_spent)
 
