@@ -29,6 +29,7 @@ def make_project(folder: Path, steps: int) -> Path:
         for name in names:
             (top / name).write_text(_module(value), encoding="utf-8")
     (folder / "script.yaml").write_text("rules:\n  - solve: solution\n", encoding="utf-8")
+    (root / ".gitignore").write_text("__pycache__/\n", encoding="utf-8")
     packet = root / "docs" / "task_packets" / f"{WP_ID}.md"
     packet.parent.mkdir(parents=True)
     packet.write_text(_packet(names), encoding="utf-8")
