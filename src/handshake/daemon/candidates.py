@@ -31,7 +31,7 @@ class Candidate:
 def look(around: Surroundings) -> list[Candidate]:
     """Every packet in the folder, by name, with its state. Stubs and other folders are left alone."""
     folder = around.repo.root / around.settings.paths.packets
-    files = sorted(path for path in folder.glob("*.md") if path.is_file()) if folder.is_dir() else []
+    files = sorted(path for path in folder.glob("WP-*.md") if path.is_file()) if folder.is_dir() else []
     return [_judge(around, path.stem, path.read_bytes()) for path in files]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from handshake.domain.microtask import MicroTaskDefinition
 
@@ -22,7 +23,12 @@ _FENCE_NAMES = {
 }
 
 
-def completion_grammar(mt: MicroTaskDefinition, language: str, most_lines: int = 9999) -> str:
+def completion_grammar(
+    mt: MicroTaskDefinition,
+    language: str,
+    most_lines: int = 9999,
+    places: Sequence[tuple[int, int]] | None = None,
+) -> str:
     """A grammar that admits: fenced new content and `<mt_complete>` with the MT's criteria, or `<blocked>` alone.
 
     After code only the claim may follow: measured, a small model that may block there does so in most
@@ -31,7 +37,8 @@ def completion_grammar(mt: MicroTaskDefinition, language: str, most_lines: int =
     A micro-task with one writable file has one bare fence; with several each fence follows a `FILE: path`
     line. Criteria and paths are given, line numbers and code are free. `language` names the fence, e.g.
     `python`; an unknown one leaves it bare. `most_lines` bounds the line numbers: left free to 9999, a
-    small model names lines that are not there.
+    small model names lines that are not there. `places` holds, for each criterion, the first and last
+    line that its evidence may name: those two, or one line more.
     """
     writable = mt.files.writable
     fence_name = language if language in _FENCE_NAMES else ""
@@ -39,8 +46,9 @@ def completion_grammar(mt: MicroTaskDefinition, language: str, most_lines: int =
     paths = " | ".join(_literal(path) for path in writable) or _literal("none")
     file_rule = 'file ::= "FILE: " path "\\n" block "\\n"' if several else 'file ::= block "\\n"'
     evidence = [
-        f"{_literal(f'- {_quoted(criterion.description)} -> ')} path {_literal(':')} lines {_literal(chr(10))}"
-        for criterion in mt.done
+        f"{_literal(f'- {_quoted(criterion.description)} -> ')} path {_literal(':')} "
+        f"{_lines(places[number]) if places else 'lines'} {_literal(chr(10))}"
+        for number, criterion in enumerate(mt.done)
     ]
     rules = [
         f"root ::= {'file' if not several else f'file{{1,{len(writable)}}}'} complete | blocked",
@@ -60,6 +68,11 @@ def completion_grammar(mt: MicroTaskDefinition, language: str, most_lines: int =
         f"number ::= {' | '.join(_numbers_up_to(most_lines))}",
     ]
     return "\n".join(rules) + "\n"
+
+
+def _lines(place: tuple[int, int]) -> str:
+    first, last = place
+    return f"( {_literal(f'{first}-{last}')} | {_literal(f'{first}-{last + 1}')} )"
 
 
 def _numbers_up_to(most: int) -> list[str]:
