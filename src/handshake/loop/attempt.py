@@ -18,7 +18,7 @@ from handshake.domain.reply import (
     ParsedReply,
     ValidationResult,
 )
-from handshake.loop.equipment import Equipment
+from handshake.loop.equipment import Equipment, refuse_broken_machine
 from handshake.loop.prepare import Prepared
 from handshake.loop.run import Run
 from handshake.loop.validate import Files, Grounds, validate
@@ -143,7 +143,7 @@ def _apply(
         profile_id=run.job.capability_profile_id,
     )
     run.settle()
-    result = equipment.bus.run(operation, payloads, stage="iteration")
+    result = refuse_broken_machine(equipment.bus.run(operation, payloads, stage="iteration"))
     outcomes = tuple(EditOutcome.model_validate(o) for o in result.facts.get("outcomes", ()))
     if result.status == "succeeded":
         return outcomes, None, None, None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from handshake.domain.errors import EnvironmentProblem, HandshakeError
 from handshake.domain.progress import MtStatus
 from handshake.loop.equipment import Equipment
@@ -12,6 +14,18 @@ def hold(run: Run, equipment: Equipment, commit: str) -> None:
     """Keep a commit that no branch has yet from the user's `gc --prune=now`."""
     ref = f"refs/handshake/held/{run.job.wp_id}"
     equipment.objects.update_ref(ref, commit, expected=run.around.repo.resolve(ref))
+
+
+def moment_of_commit(run: Run) -> datetime:
+    """When the next commit of the WP branch is made: now, or when a killed process made it and published nothing.
+
+    So what is done again gives the same commit, and what was announced of it stays true.
+    """
+    git, ref = run.around.repo.git, f"refs/handshake/held/{run.job.wp_id}"
+    seconds, _, parents = git.text("for-each-ref", "--format=%(committerdate:unix) %(parent)", ref).partition(" ")
+    if parents == run.job.workspace.head_commit:
+        return datetime.fromtimestamp(int(seconds), UTC)
+    return run.around.clock.now()
 
 
 def advance(run: Run, equipment: Equipment) -> None:

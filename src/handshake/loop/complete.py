@@ -17,7 +17,7 @@ from handshake.domain.progress import MtStatus
 from handshake.domain.reply import FailureCategory
 from handshake.domain.states import Phase
 from handshake.gates.manifest import changes_between, manifest_entries
-from handshake.loop.code_branch import advance, hold
+from handshake.loop.code_branch import advance, hold, moment_of_commit
 from handshake.loop.dropback import decide_drop_back
 from handshake.loop.equipment import Equipment
 from handshake.loop.learn import level_rows, record_remedy
@@ -84,7 +84,7 @@ def commit_files(
     It is durable and held by a ref of ours, but no branch points to it yet.
     """
     space = run.job.workspace
-    when = run.around.clock.now()
+    when = moment_of_commit(run)
     failpoint("wp.commit:before")
     bare = equipment.objects.write_commit(
         parent=space.head_commit,

@@ -51,6 +51,7 @@ def run_packet(around: Surroundings, wp_id: str, *, again: bool = False) -> Run:
             recover(run, reply_store(run), utc_text(before.ts) if before else None)
         lock.workflow_run_id = run.job.workflow_run_id
         carry_on(run, equip(run, objects, pool))
+        branch.repack()
         return run
 
 
@@ -59,6 +60,11 @@ def _create(
 ) -> Run:
     packet, data = read_runnable_packet(around, wp_id)
     policy = merged_policy(around, packet)
+    if policy.stops_for_human(0):
+        raise UsageError(
+            "level 0 of the chain is a cloud level, and cloud_escalation_allowed is false: no model may try",
+            next_step="set policy.cloud_escalation_allowed: true, or begin the chain with a local model",
+        )
     around.watcher.working("looking for the models of the chain")
     levels = preflight(resolve_chain(policy, around.settings), around.repo.root)
     first = pool.provider(levels[0].level.model_id).facts

@@ -10,7 +10,7 @@ from handshake.domain.progress import MtStatus, ProgressStatus
 from handshake.domain.reply import SpecResult
 from handshake.domain.states import JobStatus, Phase
 from handshake.gates.post_work import post_work
-from handshake.loop.code_branch import advance, hold
+from handshake.loop.code_branch import advance, hold, moment_of_commit
 from handshake.loop.equipment import Equipment
 from handshake.loop.run import Run, commit_message
 from handshake.loop.validate import LONGEST_VERIFY_MS, Grounds, run_commands
@@ -96,7 +96,7 @@ def _final_commit(run: Run, equipment: Equipment, specs: tuple[SpecResult, ...],
         base_tree=space.head_commit,
         changes={space.packet_path: packet},
         message=commit_message(f"{run.job.wp_id}: done", {"WP": run.job.wp_id, "Job": run.job.job_id}),
-        when=run.around.clock.now(),
+        when=moment_of_commit(run),
     )
     hold(run, equipment, commit)
     failpoint("final.commit:after")

@@ -14,7 +14,7 @@ from handshake.gates.counted_tests import count_tests
 from handshake.gates.failures import failure_category, summary_line
 from handshake.gates.graders import check_graders
 from handshake.gates.stubs import check_added_lines
-from handshake.loop.equipment import Equipment
+from handshake.loop.equipment import Equipment, refuse_broken_machine
 from handshake.loop.run import Run
 from handshake.planning.languages import is_test_file
 from handshake.toolbus.operations import shell_operation
@@ -73,7 +73,7 @@ def _execute(
     op_id = run.stable_id(f"{grounds.step_id}/{name}")
     operation = shell_operation(op_id, spec.command, timeout_ms=timeout_ms, profile_id=run.job.capability_profile_id)
     run.settle()
-    result = equipment.bus.run(operation, stage="validation")
+    result = refuse_broken_machine(equipment.bus.run(operation, stage="validation"))
     stdout, stderr, refs, truncated = _keep_outputs(run, grounds, result)
     facts = result.facts
     reason = _verdict(spec, result, stdout + stderr)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from handshake.domain.errors import EnvironmentProblem, HandshakeError, ResourceExhausted
 
-_FULL = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
-_FULL_TEXTS = ("no space left on device", "disk quota exceeded", "not enough space on the disk")
+_FULL = {errno.ENOSPC, errno.EFBIG} | ({errno.EDQUOT} if hasattr(errno, "EDQUOT") else set())
+_FULL_TEXTS = ("no space left on device", "disk quota exceeded", "not enough space on the disk", "file too large")
 
 
 def says_disk_full(text: str) -> bool:

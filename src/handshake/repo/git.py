@@ -386,10 +386,9 @@ def find_repository(start: Path) -> Repository:
         raise EnvironmentProblem(
             f"git {'.'.join(map(str, version))} is too old", next_step="install git 2.30 or later"
         )
-    folder = start if start.is_dir() else start.parent
-    if not folder.is_dir():
+    if not start.exists():
         raise UsageError(f"{start} does not exist", next_step="name a folder of a git repository")
-    folder = folder.resolve()
+    folder = (start if start.is_dir() else start.parent).resolve()
     result = Git(folder).run(
         "rev-parse",
         "--is-bare-repository",
