@@ -45,7 +45,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return utc_text(value)
     if isinstance(value, str):
-        return unicodedata.normalize("NFC", value)
+        return value if value.isascii() else unicodedata.normalize("NFC", value)
     if isinstance(value, float):
         rounded = round(value, 6)
         return int(rounded) if rounded.is_integer() else rounded

@@ -174,6 +174,7 @@ def _context_request(
         injection_waivers=_injection_waivers(run),
         policy_profile_id=run.job.profile_id,
         templates=None,
+        frame_given=_is_framed(profile, config, provider, mt),
     )
 
 
@@ -239,6 +240,12 @@ def _previous(run: Run, mt_id: str, worktree: Path) -> PreviousIteration | None:
     )
 
 
+def _is_framed(profile: Profile, config: ModelConfig, provider: Provider, mt: MicroTaskDefinition) -> bool:
+    """Whether a grammar holds the reply's frame: then the prompt need not spell the closing block out."""
+    wanted = profile.grammar if config.grammar is None else config.grammar
+    return wanted and provider.facts.supports_grammar and len(mt.files.writable) == 1
+
+
 def _sampling(
     profile: Profile,
     config: ModelConfig,
@@ -252,9 +259,8 @@ def _sampling(
     most = config.max_output_tokens or profile.max_output_tokens
     room = TOKENS_PER_ITERATION * mt.token_budget - compiled.envelope.token_estimate
     window = provider.facts.context_window - compiled.envelope.token_estimate
-    grammar_wanted = profile.grammar if config.grammar is None else config.grammar
     grammar = None
-    if grammar_wanted and provider.facts.supports_grammar and len(mt.files.writable) == 1:
+    if _is_framed(profile, config, provider, mt):
         path = mt.files.writable[0]
         grammar = framing_grammar(mt, path, equipment.workspace.read(path))
     return Sampling(

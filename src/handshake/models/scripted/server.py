@@ -93,6 +93,8 @@ def _handler_for(script: Script, ledger: CallLedger) -> type[BaseHTTPRequestHand
 
 
 class _Handler(BaseHTTPRequestHandler):
+    # headers and body go out in two writes: with Nagle's algorithm the second waits for an acknowledgement
+    disable_nagle_algorithm = True
     script: Script
     ledger: CallLedger
     protocol_version = "HTTP/1.1"
