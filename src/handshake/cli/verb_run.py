@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+from types import FrameType
+from typing import NoReturn
+
 import typer
 
 from handshake.cli.options import Json, open_surroundings, write, write_json
@@ -24,6 +28,7 @@ def run(
     from handshake.cli.verb_status import describe, exit_code_of
     from handshake.loop.executor import run_packet
 
+    signal.signal(signal.SIGTERM, _end)  # as Ctrl-C: what serves models for this run is ended in order
     live = LiveView(quiet=context.obj.quiet or as_json, verbose=verbose)
     around = open_surroundings(context.obj, live, starts_programs=True)
     try:
@@ -38,3 +43,7 @@ def run(
         for line in row["next"]:
             write(f"  {line}")
     raise typer.Exit(exit_code_of(finished.job.status))
+
+
+def _end(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt

@@ -15,7 +15,7 @@ from handshake.loop.human import answer_of
 from handshake.loop.recover import load_run
 from handshake.loop.run import Surroundings
 from handshake.loop.start import read_runnable_packet
-from handshake.repo.store import TrackingBranch
+from handshake.repo.store import TrackingBranch, tracked_packets
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,28 @@ class Candidate:
 
 
 def look(around: Surroundings) -> list[Candidate]:
-    """Every packet in the folder, by name, with its state. Stubs and other folders are left alone."""
+    """Every packet in the folder, by name, with its state, then runs whose packet is gone: that cancels nothing.
+
+    Stubs and other folders are left alone.
+    """
     folder = around.repo.root / around.settings.paths.packets
     files = sorted(path for path in folder.glob("WP-*.md") if path.is_file()) if folder.is_dir() else []
-    return [_judge(around, path.stem, path.read_bytes()) for path in files]
+    found = []
+    for path in files:
+        try:
+            data = path.read_bytes()
+        except OSError:
+            continue  # it was taken away meanwhile, or cannot be read yet: the next look sees
+        found.append(_judge(around, path.stem, data))
+    names = {path.stem for path in files}
+    tracked = tracked_packets(around.repo, around.settings.tracking.namespace)
+    return [*found, *(_judge(around, name, b"") for name in tracked if name not in names)]
 
 
 def _judge(around: Surroundings, wp_id: str, data: bytes) -> Candidate:
     digest = sha256_hex(data)
-    branch = TrackingBranch(around.repo, wp_id, namespace=around.settings.tracking.namespace)
     try:
+        branch = TrackingBranch(around.repo, wp_id, namespace=around.settings.tracking.namespace)
         run = load_run(around, branch) if branch.tip() else None
         if run is not None and run.ended and not last_step_is_open(run):
             return Candidate(wp_id, "done", digest, run.job.status.value)

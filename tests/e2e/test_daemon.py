@@ -1,0 +1,215 @@
+"""The watcher: it notices, starts, waits and goes; killing it loses nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from contextlib import suppress
+
+import pytest
+from run_records import BRANCH, TRACK, WP, end_state, tiny_packet
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX signals")
+
+
+@pytest.fixture
+def place(shop, solver):
+    """A configured project without a packet, and no daemon left behind."""
+    shop.borrow(solver)
+    shop.configure(levels=1)
+    started = []
+
+    def daemon(*args, **env):
+        child = shop.start("daemon", *args, **env)
+        started.append(child)
+        return child
+
+    shop.daemon = daemon
+    yield shop
+    for child in started:
+        with suppress(ProcessLookupError):
+            os.kill(child.pid, signal.SIGTERM)
+        child.wait()
+
+
+def ended(daemon):
+    """Ask it to go, and see that it does."""
+    daemon.send_signal(signal.SIGTERM)
+    _, err = daemon.communicate(timeout=30)
+    assert daemon.returncode == 0, err
+    assert "Traceback" not in err
+    return err
+
+
+def run_of(shop):
+    """The process id of the run that the daemon started, from its heartbeat."""
+    import json
+
+    beat = shop.root / ".git" / "handshake" / "locks" / f"{WP}.lock.heartbeat"
+    give_up = time.monotonic() + 30
+    while not beat.exists():
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+    return json.loads(beat.read_text())["pid"]
+
+
+def until(condition, timeout=60):
+    """Wait until it holds."""
+    give_up = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < give_up, "it did not come true in time"
+        time.sleep(0.05)
+
+
+def status_of(shop):
+    runs = shop.json("status")["runs"]
+    return runs[0]["status"] if runs else None
+
+
+def test_a_dropped_packet_is_noticed_and_run(place):
+    user = place.user_state()
+    daemon = place.daemon()
+    daemon.until_said("watching docs/task_packets")
+    place.drop(tiny_packet)
+    daemon.until_said(f"{WP}: completed")
+    second = place.handshake("daemon", code=75)
+    assert "another daemon watches" in second.stderr and "Next: " in second.stderr
+    err = ended(daemon)
+    assert err.count("starting") == 1
+    (place.root / "docs" / "task_packets" / f"{WP}.md").unlink()
+    (place.root / "docs" / "task_packets").rmdir()
+    (place.root / "docs").rmdir()
+    assert place.user_state() == user
+
+
+def test_what_is_refused_is_said_once_for_each_content(place):
+    folder = place.root / "docs" / "task_packets"
+    daemon = place.daemon()
+    daemon.until_said("watching")
+    (folder / "WP-a note with spaces.md").write_text("no packet\n")
+    place.drop(lambda text: tiny_packet(text).replace("user-signed-this", "<pending>"))
+    daemon.until_said(f"{WP} is refused")
+    time.sleep(2.5)  # one look after the other
+    place.drop(lambda text: tiny_packet(text).replace("user-signed-this", "pending"))
+    until(lambda: daemon.said()[1].count(f"{WP} is refused") == 2)
+    place.drop(tiny_packet)
+    daemon.until_said(f"{WP}: completed")
+    err = ended(daemon)
+    assert err.count(f"{WP} is refused") == 2
+    assert err.count("WP-a note with spaces is refused") == 1
+
+
+def test_once_runs_what_is_there_and_leaves(place):
+    nothing = place.handshake("daemon", "--once")
+    assert "Traceback" not in nothing.stderr
+    place.drop(tiny_packet)
+    place.handshake("daemon", "--once")
+    assert status_of(place) == "completed"
+    tip = place.git("rev-parse", TRACK)
+    place.handshake("daemon", "--once")
+    assert place.git("rev-parse", TRACK) == tip
+
+
+def test_once_says_when_something_went_wrong(place):
+    place.drop(lambda text: tiny_packet(text).replace("tests.test_pricing", "tests.test_nothing"))
+    done = place.handshake("daemon", "--once", code=None)
+    assert done.returncode in (1, 2, 3), done.stderr
+
+
+def test_sigterm_in_a_run_ends_both_and_the_run_goes_on_later(place, solver):
+    place.drop(tiny_packet)
+    calls = len(solver.calls())
+    daemon = place.daemon(HANDSHAKE_FAILPOINT="verify.start@2:delay=30000")
+    daemon.until_said("tokens in")
+    child = run_of(place)
+    began = time.monotonic()
+    err = ended(daemon)
+    assert time.monotonic() - began < 10
+    assert "interrupted; the state is committed" in err
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+    assert status_of(place) == "running"
+    place.handshake("daemon", "--once")
+    assert status_of(place) == "completed"
+    assert len(solver.calls()) - calls == 1
+
+
+def test_kill_9_of_daemon_and_run(place, solver, make_shop, tmp_path):
+    place.drop(tiny_packet)
+    daemon = place.daemon(HANDSHAKE_FAILPOINT="verify.start@2:delay=30000")
+    daemon.until_said("tokens in")
+    os.kill(run_of(place), signal.SIGKILL)
+    daemon.send_signal(signal.SIGKILL)
+    daemon.wait()
+    place.handshake("daemon", "--once")
+    undisturbed = make_shop(tmp_path / "undisturbed" / "shop")
+    undisturbed.borrow(solver)
+    undisturbed.configure(levels=1)
+    undisturbed.drop(tiny_packet)
+    undisturbed.handshake("run", WP)
+    assert end_state(place) == end_state(undisturbed)
+
+
+def test_a_run_outlives_its_killed_daemon(place):
+    place.drop(tiny_packet)
+    daemon = place.daemon(HANDSHAKE_FAILPOINT="verify.start@2:delay=2000")
+    daemon.until_said("tokens in")
+    daemon.send_signal(signal.SIGKILL)
+    daemon.wait()
+    until(lambda: status_of(place) == "completed")
+    assert place.git("rev-parse", BRANCH) == place.on_track("job.json")["workspace"]["head_commit"]
+
+
+def test_a_killed_run_is_taken_up_by_the_living_daemon(place, solver):
+    place.drop(tiny_packet)
+    calls = len(solver.calls())
+    daemon = place.daemon(HANDSHAKE_FAILPOINT="verify.start@2:kill")
+    daemon.until_said("ended with exit code -9")
+    ended(daemon)
+    place.handshake("daemon", "--once")
+    assert status_of(place) == "completed"
+    assert len(solver.calls()) - calls == 1
+
+
+def test_a_decision_is_followed_while_the_daemon_watches(shop, make_server):
+    lies = [{"when": {"model": "m0", "attempt": n}, "behave": "lie"} for n in (1, 2)]
+    server = make_server([*lies, {"solve": "solution"}])
+    shop.borrow(server)
+    shop.configure(levels=1)
+    shop.drop(tiny_packet)
+    daemon = shop.start("daemon")
+    try:
+        daemon.until_said(f"{WP} waits for a human (escalation_exhausted)")
+        time.sleep(2.5)  # it waits, and says so once
+        shop.handshake("decide", WP, "continue", "--note", "try again")
+        daemon.until_said(f"{WP}: completed")
+    finally:
+        err = ended(daemon)
+        server.stop()
+    assert err.count("waits for a human (") == 1
+    assert err.count("resuming") == 1
+
+
+def test_deleting_the_packet_cancels_nothing(place):
+    packet = place.drop(tiny_packet)
+    place.handshake("run", WP, code=1, HANDSHAKE_FAILPOINT="verify.start@2:raise")
+    packet.unlink()
+    place.handshake("daemon", "--once")
+    assert status_of(place) == "completed"
+
+
+def test_a_packet_taken_away_does_not_hurt(place):
+    daemon = place.daemon()
+    daemon.until_said("watching")
+    for number in range(20):
+        note = place.root / "docs" / "task_packets" / f"WP-{number}-Gone-v1.md"
+        note.write_text("x\n")
+        note.unlink()
+    subprocess.run(["rm", "-rf", str(place.root / "docs" / "task_packets")], check=True)
+    time.sleep(0.5)
+    assert daemon.poll() is None, daemon.said()[1]
+    place.drop(tiny_packet)
+    daemon.until_said(f"{WP}: completed")
+    ended(daemon)
