@@ -42,12 +42,13 @@ def demo(
     context: typer.Context,
     scripted: bool = typer.Option(False, "--scripted", help="No model at all: a script answers, and lies once."),
     model: str | None = typer.Option(None, "--model", help="An installed embedded model, or ollama:NAME."),
+    seed: int = typer.Option(0, "--seed", min=0, help="Draw the replies from this seed."),
     directory: Path | None = typer.Option(None, "--dir", help="Make the scratch repository here (must not exist)."),
 ) -> None:
     """A packet runs to done in a scratch repository, live. Example: handshake demo"""
     options: Globals = context.obj
     folder = _scratch(directory)
-    chosen = _choose(scripted=scripted, wanted=model)
+    chosen = _choose(scripted=scripted, wanted=model, seed=seed)
     note(options, f"demo: a scratch repository in {folder}")
     note(options, f"demo: {chosen.sentence}")
     _make_project(folder)
@@ -66,21 +67,21 @@ def _scratch(directory: Path | None) -> Path:
     return directory.resolve()
 
 
-def _choose(*, scripted: bool, wanted: str | None) -> Chosen:
+def _choose(*, scripted: bool, wanted: str | None, seed: int) -> Chosen:
     """The scripted model, the one that was named, Ollama's coder if one is served, else the embedded default."""
     if scripted:
         return Chosen(_SCRIPTED, "no model: a script answers, and the small one lies about one file")
     if wanted and wanted.startswith("ollama:"):
-        return _ollama(wanted.removeprefix("ollama:"))
+        return _ollama(wanted.removeprefix("ollama:"), seed)
     if wanted is None and (served := _ollama_coder()):
-        return _ollama(served)
+        return _ollama(served, seed)
     name = wanted or DEFAULT_MODEL
     _need_embedded(name)
-    return Chosen(_EMBEDDED.format(name=name), f"the embedded model {name}, on this machine's processor")
+    return Chosen(_EMBEDDED.format(name=name, seed=seed), f"the embedded model {name}, on this machine's processor")
 
 
-def _ollama(name: str) -> Chosen:
-    return Chosen(_OLLAMA.format(name=name), f"{name}, served by Ollama")
+def _ollama(name: str, seed: int) -> Chosen:
+    return Chosen(_OLLAMA.format(name=name, seed=seed), f"{name}, served by Ollama")
 
 
 def _ollama_coder() -> str | None:
@@ -266,7 +267,7 @@ policy:
 _EMBEDDED = (
     _COMMON
     + """models:
-  small: {{provider: embedded, model: {name}, profile: tiny, context_window: 8192, timeout_s: 300}}
+  small: {{provider: embedded, model: {name}, profile: tiny, samples: 2, seed: {seed}, timeout_s: 300}}
 policy:
   escalation_chain:
     - {{level: 0, model_id: small}}
@@ -277,7 +278,7 @@ policy:
 _OLLAMA = (
     _COMMON
     + """models:
-  small: {{provider: openai, model: "{name}", profile: small, context_window: 8192, timeout_s: 300}}
+  small: {{provider: openai, model: "{name}", profile: small, seed: {seed}, timeout_s: 300}}
 policy:
   escalation_chain:
     - {{level: 0, model_id: small}}

@@ -266,7 +266,7 @@ def _sampling(
     return Sampling(
         temperature=config.temperature if config.temperature is not None else profile.temperature,
         # each iteration draws anew, and a replay draws the same
-        seed=(config.seed or 0) + number,
+        seed=1000 * (config.seed or 0) + number,
         max_output_tokens=max(16, min(most, room, window)),
         samples=config.samples or profile.samples,
         grammar=grammar,
