@@ -61,7 +61,7 @@ def set_up() -> None:
     """The virtual environment, made or brought up to date when `pyproject.toml` changed."""
     stamp = VENV / ".checked-pyproject"
     project = (ROOT / "pyproject.toml").read_bytes()
-    if stamp.is_file() and stamp.read_bytes() == project and (BIN / "pytest").exists():
+    if stamp.is_file() and stamp.read_bytes() == project and (BIN / "pytest").exists() and runs_from_source():
         return
     if not BIN.is_dir():
         shutil.rmtree(VENV, ignore_errors=True)
@@ -75,6 +75,13 @@ def set_up() -> None:
         check=True,
     )
     stamp.write_bytes(project)
+
+
+def runs_from_source() -> bool:
+    """Whether the environment imports this checkout: `pip install .` there would leave an old copy to be tested."""
+    code = "import handshake; print(handshake.__file__)"
+    found = subprocess.run([str(BIN / "python"), "-c", code], cwd=VENV, capture_output=True, text=True, check=False)
+    return found.returncode == 0 and Path(found.stdout.strip()).is_relative_to(ROOT / "src")
 
 
 if __name__ == "__main__":

@@ -100,12 +100,7 @@ def next_commands(run: Run) -> list[str]:
     """What a person would do now."""
     job, wp = run.job, run.job.wp_id
     if job.status in (JobStatus.COMPLETED, JobStatus.COMPLETED_WITH_ISSUES):
-        space = job.workspace
-        return [
-            f"review: git diff {space.base_branch}...{space.wp_branch}",
-            f"merge:  git merge --no-ff {space.wp_branch}",
-            f"log:    handshake log {wp}",
-        ]
+        return _after_completion(run)
     if job.status is JobStatus.AWAITING_USER:
         return [
             f"look:   handshake show {wp}/{run.progress.current_state.active_mt}",
@@ -116,6 +111,20 @@ def next_commands(run: Run) -> list[str]:
     if run.ended:
         return [f"look: handshake log {wp}"]
     return [f"resume: handshake run {wp}"]
+
+
+def _after_completion(run: Run) -> list[str]:
+    """Review and merge, or that it is merged; a packet that lies there uncommitted would stop git's merge."""
+    repo, space = run.around.repo, run.job.workspace
+    log = f"log:    handshake log {run.job.wp_id}"
+    base = repo.branch_tip(space.base_branch)
+    if base is not None and repo.is_ancestor(space.head_commit, base):
+        return [f"merged into {space.base_branch}", log]
+    steps = [f"review: git diff {space.base_branch}...{space.wp_branch}"]
+    dropped = repo.root / space.packet_path
+    if dropped.is_file() and base is not None and repo.tree(base).mode(space.packet_path) is None:
+        steps.append(f"first:  mv {space.packet_path} {space.packet_path}.dropped  (the branch brings it along)")
+    return [*steps, f"merge:  git merge --no-ff {space.wp_branch}", log]
 
 
 def _write_row(row: dict[str, Any], *, detailed: bool) -> None:

@@ -110,7 +110,7 @@ def read_manifest(lines: PacketLines, path: str) -> tuple[tuple[ManifestEntry, .
                 file=path,
                 line=line + 1,
                 what=f"manifest of {block.target}: {what}",
-                mend="run `handshake manifest write` for this packet",
+                mend="copy the block from templates/packet.md",
             )
             for what, line in problems
         ]

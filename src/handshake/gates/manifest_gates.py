@@ -28,7 +28,7 @@ class FileCase:
 def judge_file(case: FileCase, packet_path: str, wp_id: str) -> list[Finding]:
     """What the ten gates say of a file's blocks: a box that is false, or true and not ticked, is an error."""
     remarks = Remarks(packet_path)
-    mend = f"handshake manifest write {wp_id}"
+    mend = f"mend the block in the packet of {wp_id}"
     for entry in case.entries:
         where = f"{entry.target_file}: "
         for gate, code in GATE_CODES.items():

@@ -1,4 +1,4 @@
-"""`handshake packet fix`: what a packet lacks and a machine may add. Contract: `packets-and-gates.md`."""
+"""What a packet lacks and a machine may add. Contract: `packets-and-gates.md`."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ def _judge_changes(
             )
         if not entries and needs_entry(change.path):
             remarks.error(
-                "C701-G05", None, f"{change.path} has no manifest block", f"handshake manifest write {packet.wp_id}"
+                "C701-G05", None, f"{change.path} has no manifest block", f"add one to the packet of {packet.wp_id}"
             )
         case = FileCase(
             change=change,
@@ -182,7 +182,7 @@ def _judge_changes(
                 "C701-G06" if same else "C701-G05",
                 entry.line - 1,
                 f"the manifest has a block for {entry.target_file}, which did not change{what}",
-                f"handshake manifest write {packet.wp_id}",
+                "take the block out of the packet",
             )
 
 

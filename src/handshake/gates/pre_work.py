@@ -34,7 +34,7 @@ def pre_work_findings(reading: PacketReading, path: str) -> list[Finding]:
             "HSK-PRE-MANIFEST",
             None,
             "## VALIDATION has no manifest block with its seven fields and ten gate boxes",
-            "handshake packet fix",
+            "copy the block from templates/packet.md",
         )
     return remarks.findings
 

@@ -47,11 +47,17 @@ def escalate(
     run.publish(subject, **trailers)
 
 
+def _why(figures: dict[str, Any]) -> str | None:
+    """The figure that says most, for the line a person sees."""
+    said = figures.get("why") or figures.get("last_error")
+    return str(said)[:300] if said else None
+
+
 def stop_for_human(run: Run, reason: GateReason, figures: dict[str, Any], *, mt_id: str | None) -> None:
     """The job waits at a hard gate; the caller publishes. FR-EVT-MT-006."""
     number = run.job.gate_number + 1
     run.set_phase(Phase.PAUSED_HARD_GATE)
-    run.set_status(JobStatus.AWAITING_USER, gate_number=number, gate_reason=reason.value)
+    run.set_status(JobStatus.AWAITING_USER, gate_number=number, gate_reason=reason.value, error=_why(figures))
     run.set_progress_status(ProgressStatus.PAUSED)
     run.emit(
         "FR-EVT-MT-006",

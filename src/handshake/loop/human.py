@@ -108,7 +108,8 @@ def answer_or_wait(run: Run) -> HumanDecision:
     answer = answer_of(run)
     if answer is None:
         raise WaitsForHuman(
-            f"{run.job.wp_id} waits for a human: {run.job.gate_reason}",
+            f"{run.job.wp_id} waits for a human: {run.job.gate_reason}"
+            + (f" ({run.job.error})" if run.job.error else ""),
             next_step=f"handshake decide {run.job.wp_id} continue|skip|abort",
         )
     return answer
@@ -132,7 +133,7 @@ def follow_answer(run: Run) -> None:
         _abort(run, answer)
     else:
         reason = run.job.gate_reason
-        run.set_status(JobStatus.RUNNING, gate_reason=None)
+        run.set_status(JobStatus.RUNNING, gate_reason=None, error=None)
         run.set_progress_status(ProgressStatus.IN_PROGRESS)
         if answer.decision == "skip":
             _skip(run, answer)

@@ -323,5 +323,5 @@ def _parse(data: bytes, kind: type[R], path: str) -> R:
         first = error.errors()[0]
         raise StateCorruption(
             f"{path} is not a {kind.__name__}: {'.'.join(map(str, first['loc']))}: {first['msg']}",
-            next_step="handshake recover",
+            next_step=f"git log -p -- {path} on the tracking branch shows its last good form",
         ) from None

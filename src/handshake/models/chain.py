@@ -152,7 +152,7 @@ class ProviderPool:
         if self._replies is None:
             raise EnvironmentProblem(
                 f"model {model_id!r} replays a recorded run, and none is given",
-                next_step="use `handshake replay`, or another provider",
+                next_step="name another provider in .handshake/config.yaml",
             )
         return ReplayProvider(model_id, config, self._replies)
 

@@ -58,6 +58,7 @@ class ReplyStore:
     def _path(self, content_key: str) -> Path:
         if not _KEY.fullmatch(content_key):
             raise StateCorruption(
-                f"{content_key!r} is not a content key", next_step="run `handshake recover` to rebuild the state"
+                f"{content_key!r} is not a content key",
+                next_step="run the packet again: it goes on from its last commit",
             )
         return self.directory / f"{content_key}.json"

@@ -144,7 +144,7 @@ def sql(query: str, sources: Iterable[Source]) -> Table:
         try:
             statements = database.extract_statements(query)
             if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-                raise UsageError("only one SELECT is answered", next_step='handshake sql "SELECT * FROM events"')
+                raise UsageError("only one SELECT is answered", next_step="write one SELECT over the views")
             answer = database.execute(statements[0])
             columns = tuple(str(column[0]) for column in answer.description or ())
             return Table(columns=columns, rows=tuple(tuple(row) for row in answer.fetchall()))
