@@ -148,3 +148,32 @@ def test_help_has_an_example_for_every_verb(shop):
 
     for path, command in walk(get_command(app), []):
         assert command.help and "Example: handshake " in command.help, path
+
+
+def test_the_seed_packet_is_planned_where_it_is_present(shop):
+    """The finished packet that this project began with: cut into several micro-tasks, every bullet placed."""
+    from pathlib import Path
+
+    import pytest
+
+    from handshake.domain.packet_text import read_packet
+
+    seed = Path(__file__).parents[3] / "shared" / "seeds" / "WP-1-Micro-Task-Executor-v1.md"
+    if not seed.is_file():
+        pytest.skip("the seed packets are not beside this checkout")
+    packet = read_packet(seed.read_bytes(), seed.name).packet
+    assert packet is not None
+    for path in packet.in_scope_paths:
+        place = shop.root / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.touch()
+    (shop.root / "docs" / "task_packets").mkdir(parents=True)
+    (shop.root / "docs" / "task_packets" / seed.name).write_bytes(seed.read_bytes())
+    shop.git("add", "-A")
+    shop.git("commit", "-qm", "the seed's tree")
+    done = shop.handshake("plan", seed.stem, "--json")
+    plan = json.loads(done.stdout)
+    assert len(plan["definitions"]) >= 5
+    assert len(plan["criteria"]) == 7
+    assert all(plan["criteria"].values())
+    assert "proc.exec:cargo" in done.stderr  # a run would be refused: the configuration does not allow cargo

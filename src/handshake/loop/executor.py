@@ -11,7 +11,14 @@ from handshake.loop.human import answer_or_wait
 from handshake.loop.preview import UNKNOWN_WINDOW
 from handshake.loop.recover import load_run, recover, unborn_job
 from handshake.loop.run import Run, Surroundings
-from handshake.loop.start import base_commit_of, make_plan, merged_policy, new_job, read_runnable_packet
+from handshake.loop.start import (
+    base_commit_of,
+    make_plan,
+    merged_policy,
+    new_job,
+    read_runnable_packet,
+    refuse_denied_commands,
+)
 from handshake.models.chain import ProviderPool, ResolvedLevel, preflight, resolve_chain
 from handshake.models.replies import ReplyStore
 from handshake.repo.locks import RunLock, read_heartbeat
@@ -72,6 +79,7 @@ def _create(
     around.watcher.working("cutting the scope into micro-tasks")
     window = min(first.context_window, _smallest_named(levels))
     plan = make_plan(around, packet, base_commit_of(around), first.profile, window)
+    refuse_denied_commands(around, packet, plan)
     unknown = [mt_id for mt_id in policy.pause_points if mt_id not in plan.order]
     if unknown:
         raise UsageError(

@@ -123,10 +123,10 @@ def make_plan(
     """The definitions of a packet over the tree at `base_commit`. Same packet, tree and config: same bytes.
 
     Raises:
-        JobRefused: a rule is broken, or a verify command reaches beyond the allow-list.
+        JobRefused: a rule is broken.
     """
     inputs = JobInputs(wp_id=packet.wp_id, wp_scope=scope_of(packet))
-    plan = generate_plan(
+    return generate_plan(
         wp_id=packet.wp_id,
         packet_path=packet.path,
         scope=inputs.wp_scope,
@@ -135,14 +135,27 @@ def make_plan(
         files_per_mt=PROFILES[first_profile].files_per_mt,
         is_governance_command=is_governance_command,
     )
-    denied = [check for check in check_commands(around, plan) if check.decision_outcome == "deny"]
-    if denied:
-        names = ", ".join(sorted({check.capability_id for check in denied}))
+
+
+def denied_programs(around: Surroundings, plan: Plan) -> list[str]:
+    """The capabilities that the plan's commands need and the configuration does not grant, sorted."""
+    checks = check_commands(around, plan)
+    return sorted({check.capability_id for check in checks if check.decision_outcome == "deny"})
+
+
+def refuse_denied_commands(around: Surroundings, packet: Packet, plan: Plan) -> None:
+    """See that every program of the plan may run, before anything is written.
+
+    Raises:
+        JobRefused: a verify command reaches beyond the allow-list.
+        CapabilityViolation: a command that the shell grammar cannot read.
+    """
+    names = ", ".join(denied_programs(around, plan))
+    if names:
         raise JobRefused(
             f"{packet.path}: TEST_PLAN needs {names}, which commands.allow does not grant",
             next_step="add the program to commands.allow in .handshake/config.yaml, then: handshake trust",
         )
-    return plan
 
 
 def check_commands(around: Surroundings, plan: Plan) -> list[CapabilityCheck]:
