@@ -150,7 +150,7 @@ def _say(error: HandshakeError) -> None:
 def _say_os_error(error: OSError) -> int:
     import errno
 
-    what = error.strerror or str(error)
+    what = (error.strerror or str(error)).rstrip(".")
     where = f": {error.filename}" if error.filename else ""
     mend = (
         "free some space, then run the same command" if error.errno == errno.ENOSPC else "mend that, then run again"

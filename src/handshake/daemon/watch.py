@@ -30,13 +30,13 @@ class Daemon:
         self, around: Surroundings, say: Callable[[str], None], *, child_options: tuple[str, ...] = ()
     ) -> None:
         self._around = around
+        self._folder = around.repo.root / around.settings.paths.packets
         self._say = say
         self._child_options = child_options
         self._reported: dict[str, str] = {}
         self._backoff: dict[str, tuple[float, float]] = {}
         self._stop = threading.Event()
         self._child: subprocess.Popen[bytes] | None = None
-        self._changed = False
 
     def stop(self) -> None:
         """Leave at the next chance; a running child is asked to end, and its run can be resumed."""
@@ -64,26 +64,33 @@ class Daemon:
 
     def run_forever(self) -> None:
         """Watch until told to stop."""
+        with self._alone():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._say(f"watching {self._around.settings.paths.packets}; Ctrl-C ends, nothing is lost")
+            while not self._stop.is_set():
+                try:
+                    self._watch()
+                except FileNotFoundError:
+                    self._stop.wait(RESCAN_MS / 1000)  # the folder was taken away: it is made again
+
+    def _watch(self) -> None:
         from watchfiles import watch
 
-        with self._alone():
-            folder = self._around.repo.root / self._around.settings.paths.packets
-            folder.mkdir(parents=True, exist_ok=True)
-            self._say(f"watching {self._around.settings.paths.packets}; Ctrl-C ends, nothing is lost")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._drain()
+        refs = self._around.repo.common_dir / "refs" / "heads"
+        for _changes in watch(
+            self._folder,
+            refs,
+            watch_filter=_relevant,
+            stop_event=self._stop,
+            rust_timeout=RESCAN_MS,
+            yield_on_timeout=True,
+            raise_interrupt=True,
+            debounce=50,
+            step=20,
+        ):
             self._drain()
-            refs = self._around.repo.common_dir / "refs" / "heads"
-            for _changes in watch(
-                folder,
-                refs,
-                watch_filter=_relevant,
-                stop_event=self._stop,
-                rust_timeout=RESCAN_MS,
-                yield_on_timeout=True,
-                raise_interrupt=True,
-                debounce=50,
-                step=20,
-            ):
-                self._drain()
 
     def _drain(self) -> None:
         while not self._stop.is_set():
