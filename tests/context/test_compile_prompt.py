@@ -250,3 +250,13 @@ def test_tiny_is_told_what_a_new_file_is_for(request_for, definition):
     assert "`calc/new.py` does not exist yet. It must do this: `mean([1, 2, 3])` gives '2'." in closing
     assert "Write the complete new `calc/new.py` in one fenced block." in closing
     assert "FILE: calc/stats.py" in compiled.envelope.full_prompt
+
+
+@pytest.mark.parametrize("profile", ["tiny", "small"])
+def test_where_only_the_claim_was_wrong_no_more_edits_are_asked_for(request_for, profile):
+    previous = dataclasses.replace(FAILED, checks_passed=True)
+    closing = compile_context(request_for(profile=profile, edit_form="whole", iteration=2, previous=previous))
+    text = closing.envelope.full_prompt.split("# COMPLETION PROTOCOL\n")[1]
+    assert "check passes" in text
+    assert "does not do this yet" not in text
+    assert "Reply with your edits" not in text

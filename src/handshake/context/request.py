@@ -29,7 +29,8 @@ class PreviousIteration:
     """What came of the iteration before, as far as the next prompt tells it.
 
     `locations` are `(path, line, message)`; `validation_tail` is the end of the commands' output;
-    `malformed` says why a completion block made no claim.
+    `malformed` says why a completion block made no claim. `checks_passed`: the files are as that iteration left
+    them and every verify command passed on them, so that only the claim has to be made right.
     """
 
     outcome: str
@@ -39,6 +40,7 @@ class PreviousIteration:
     locations: tuple[tuple[str, int, str], ...] = ()
     reply_summary: str = ""
     malformed: str | None = None
+    checks_passed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

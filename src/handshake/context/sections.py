@@ -215,4 +215,5 @@ def completion_section(
         goal="; ".join(goal.rstrip(".") for goal in goals) + ".",
         frame_given=request.frame_given and len(request.mt.files.writable) == 1,
         has_previous=request.previous is not None,
+        checks_passed=request.previous is not None and request.previous.checks_passed,
     )

@@ -14,12 +14,15 @@ from handshake.planning.assign import identifiers_of
 from handshake.planning.languages import language_of, outline_of
 
 
-def framing_grammar(mt: MicroTaskDefinition, path: str, data: bytes | None) -> str:
-    """The GBNF grammar for a reply that changes the one file `path`, which now holds `data` (None: no file)."""
+def framing_grammar(mt: MicroTaskDefinition, path: str, data: bytes | None, *, claim_only: bool = False) -> str:
+    """The GBNF grammar for a reply that changes the one file `path`, which now holds `data` (None: no file).
+
+    `claim_only`: the file is right already, so the reply is the closing block alone, and its lines are those of now.
+    """
     language = language_of(path)
     text = (data or b"").decode("utf-8", errors="replace")
     places = [_place(path, text, criterion.description) for criterion in mt.done] if text else None
-    return completion_grammar(mt, language.name if language else "", places=places)
+    return completion_grammar(mt, language.name if language else "", places=places, claim_only=claim_only)
 
 
 def _place(path: str, text: str, criterion: str) -> tuple[int, int]:

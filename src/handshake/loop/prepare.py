@@ -122,7 +122,7 @@ def _prepare_anew(run: Run, equipment: Equipment, mt: MicroTaskDefinition, numbe
         iteration=iteration,
         prefix_chars=len(compiled.envelope.stable_prefix),
         prompt_hash=compiled.envelope.hashes["full_prompt_hash"],
-        sampling=_sampling(profile, config, provider, mt, compiled, number, equipment),
+        sampling=_sampling(run, profile, config, provider, mt, compiled, number, equipment),
         timeout_s=min(config.timeout_s, LONGEST_ITERATION_S),
         context_snapshot_id=compiled.snapshot.context_snapshot_id,
     )
@@ -237,7 +237,14 @@ def _previous(run: Run, mt_id: str, worktree: Path) -> PreviousIteration | None:
         ),
         reply_summary=kept.get("summary", ""),
         malformed=kept.get("malformed"),
+        checks_passed=_only_the_claim_failed(run, judged),
     )
+
+
+def _only_the_claim_failed(run: Run, judged: ValidationResult | None) -> bool:
+    """Whether the files stand as the last iteration left them, and every command passed on them."""
+    kept = run.job.execution_state.current_iteration > 1 and run.job.execution_policy.carry_over.retry == "keep"
+    return kept and judged is not None and bool(judged.spec_results) and all(s.passed for s in judged.spec_results)
 
 
 def _is_framed(profile: Profile, config: ModelConfig, provider: Provider, mt: MicroTaskDefinition) -> bool:
@@ -247,6 +254,7 @@ def _is_framed(profile: Profile, config: ModelConfig, provider: Provider, mt: Mi
 
 
 def _sampling(
+    run: Run,
     profile: Profile,
     config: ModelConfig,
     provider: Provider,
@@ -262,7 +270,9 @@ def _sampling(
     grammar = None
     if _is_framed(profile, config, provider, mt):
         path = mt.files.writable[0]
-        grammar = framing_grammar(mt, path, equipment.workspace.read(path))
+        previous = _previous(run, mt.mt_id, equipment.workspace.path)
+        claim_only = previous is not None and previous.checks_passed
+        grammar = framing_grammar(mt, path, equipment.workspace.read(path), claim_only=claim_only)
     return Sampling(
         temperature=config.temperature if config.temperature is not None else profile.temperature,
         # each iteration draws anew, and a replay draws the same

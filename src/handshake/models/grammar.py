@@ -28,6 +28,8 @@ def completion_grammar(
     language: str,
     most_lines: int = 9999,
     places: Sequence[tuple[int, int]] | None = None,
+    *,
+    claim_only: bool = False,
 ) -> str:
     """A grammar that admits: fenced new content and `<mt_complete>` with the MT's criteria, or `<blocked>` alone.
 
@@ -38,7 +40,8 @@ def completion_grammar(
     line. Criteria and paths are given, line numbers and code are free. `language` names the fence, e.g.
     `python`; an unknown one leaves it bare. `most_lines` bounds the line numbers: left free to 9999, a
     small model names lines that are not there. `places` holds, for each criterion, the first and last
-    line that its evidence may name: those two, or one line more.
+    line that its evidence may name: those two, or one line more. `claim_only` leaves the code out: the files
+    are right already, and the places are exact.
     """
     writable = mt.files.writable
     fence_name = language if language in _FENCE_NAMES else ""
@@ -47,11 +50,13 @@ def completion_grammar(
     file_rule = 'file ::= "FILE: " path "\\n" block "\\n"' if several else 'file ::= block "\\n"'
     evidence = [
         f"{_literal(f'- {_quoted(criterion.description)} -> ')} path {_literal(':')} "
-        f"{_lines(places[number]) if places else 'lines'} {_literal(chr(10))}"
+        f"{_lines(places[number], exact=claim_only) if places else 'lines'} {_literal(chr(10))}"
         for number, criterion in enumerate(mt.done)
     ]
     rules = [
-        f"root ::= {'file' if not several else f'file{{1,{len(writable)}}}'} complete | blocked",
+        "root ::= complete"
+        if claim_only
+        else f"root ::= {'file' if not several else f'file{{1,{len(writable)}}}'} complete | blocked",
         file_rule,
         f"path ::= {paths}",
         f'block ::= {_literal(f"```{fence_name}{chr(10)}")} line+ "```\\n"',
@@ -70,8 +75,10 @@ def completion_grammar(
     return "\n".join(rules) + "\n"
 
 
-def _lines(place: tuple[int, int]) -> str:
+def _lines(place: tuple[int, int], *, exact: bool) -> str:
     first, last = place
+    if exact:
+        return _literal(f"{first}-{last}")
     return f"( {_literal(f'{first}-{last}')} | {_literal(f'{first}-{last + 1}')} )"
 
 
