@@ -113,9 +113,11 @@ class BubblewrapSandbox:
         shown = self.prefixes
         if shown is None:
             shown = tuple(readable_prefixes(worktree, os.environ))
-        line = [self.program, *self._isolation(), *_root(), *_readable(shown)]
+        line = [self.program, *self._isolation(), *_root()]
         line += ["--proc", "/proc", "--dev", "/dev", *self._tmpfs(_SHM, limits)]
         line += [*self._tmpfs(_TMP, limits), "--dir", _HOME, *self._tmpfs(_VAR_TMP, limits)]
+        # after the temp directories: an interpreter may live below one of them
+        line += _readable(shown)
         # mounted last, so that no read-only prefix or temp directory covers it
         line += ["--bind", str(worktree), str(worktree), *_git_guard(worktree)]
         # the root and /dev are memory without a size: what is written there would be bounded by nothing
