@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from handshake.domain.clock import CountingIds, SystemClock
+from handshake.domain.clock import SystemClock, SystemIds
 from handshake.domain.events import EVENT_TYPES, Event, check_event
 from handshake.domain.operation import EngineResult
 from handshake.toolbus.bus import ToolBus
@@ -29,7 +29,7 @@ class Bench:
     sandbox: Sandbox
     allow: tuple[str, ...] = ALLOWED
     records: list[tuple[str, dict[str, Any], str]] = field(default_factory=list)
-    ids: CountingIds = field(default_factory=CountingIds)
+    ids: SystemIds = field(default_factory=SystemIds)
 
     def __post_init__(self) -> None:
         self.bus = ToolBus(
