@@ -21,6 +21,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from warm_command import WarmCommands, WarmProcess
 
+# a shell that starts the suite in the background has it ignore Ctrl-C, and children inherit that
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 WP = "WP-1-Shop-Prices-v1"
 BRANCH = f"feat/{WP}"
 TRACK = f"handshake/track/{WP}"

@@ -173,7 +173,8 @@ class PygitBackend:
             text = str(error)
             if "old reference value does not match" in text:
                 raise RefMoved(ref) from None
-            if "failed to lock file" in text and not says_disk_full(text):
+            # libgit2 says one or the other, by which of its ways to the lock file found it taken
+            if ("failed to lock file" in text or "failed to create locked file" in text) and not says_disk_full(text):
                 raise RefBusy(ref) from None
             if "target OID" in text:
                 raise ObjectVanished(new) from None
