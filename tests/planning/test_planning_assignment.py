@@ -7,8 +7,8 @@ from planning_trees import PYTHON, DictTree
 
 from handshake.planning.assign import Assigner, Assignment, identifiers_of, is_general, rank_by_words, words_of
 from handshake.planning.files import ScopeEntries, expand_scope
-from handshake.planning.imports import ImportGraph
-from handshake.planning.project import Project
+from handshake.source.imports import ImportGraph
+from handshake.source.project import Project
 
 SCOPE = ("calc", "tests/test_calc.py")
 

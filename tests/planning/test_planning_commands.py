@@ -11,8 +11,8 @@ from planning_trees import DictTree
 
 from handshake.planning.commands import read_command, verify_table
 from handshake.planning.judges import Judges
-from handshake.planning.project import Project
 from handshake.planning.verify import VerifyWriter, is_stand_in
+from handshake.source.project import Project
 
 TREE = {
     "package.json": '{"scripts": {"test": "node --test", "lint": "eslint ."}}',

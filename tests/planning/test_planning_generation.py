@@ -8,7 +8,7 @@ from planning_trees import GO, PACKET, PYTHON, PYTHON_DONE, PYTHON_SCOPE, RUST, 
 from handshake.domain.errors import JobRefused
 from handshake.domain.microtask import MicroTaskDefinition, Plan
 from handshake.planning import completes_by_verify_alone
-from handshake.planning.project import Project
+from handshake.source.project import Project
 
 
 def owner(plan: Plan, path: str) -> MicroTaskDefinition:

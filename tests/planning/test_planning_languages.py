@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 from planning_trees import GO, RUST, TYPESCRIPT, DictTree
 
-from handshake.planning.imports import ImportGraph, is_named_for
-from handshake.planning.languages import (
+from handshake.source.imports import ImportGraph, is_named_for
+from handshake.source.languages import (
     expand_braces,
     is_test_file,
     known_languages,
     language_of,
     outline_of,
 )
-from handshake.planning.project import LARGEST_TEXT_BYTES, Project
+from handshake.source.project import LARGEST_TEXT_BYTES, Project
 
 
 def graph(files: dict[str, str]) -> ImportGraph:

@@ -14,8 +14,8 @@ from handshake.domain.job import WorkPacketScope
 from handshake.planning import generate_plan
 from handshake.planning.assign import paths_mentioned
 from handshake.planning.files import ScopedFiles, ScopeEntries, expand_scope
-from handshake.planning.project import Project
 from handshake.repo.git import find_repository
+from handshake.source.project import Project
 
 TREE = {
     "src/a.py": "",

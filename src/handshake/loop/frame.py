@@ -11,7 +11,7 @@ import re
 from handshake.domain.microtask import MicroTaskDefinition
 from handshake.models.grammar import completion_grammar
 from handshake.planning.assign import identifiers_of
-from handshake.planning.languages import language_of, outline_of
+from handshake.source.languages import language_of, outline_of
 
 
 def framing_grammar(mt: MicroTaskDefinition, path: str, data: bytes | None, *, claim_only: bool = False) -> str:

@@ -16,7 +16,7 @@ from handshake.gates.graders import check_graders
 from handshake.gates.stubs import check_added_lines
 from handshake.loop.equipment import Equipment, refuse_broken_machine
 from handshake.loop.run import Run
-from handshake.planning.languages import is_test_file
+from handshake.source.languages import is_test_file
 from handshake.toolbus.operations import shell_operation
 
 LONGEST_VERIFY_MS = 300_000

@@ -15,9 +15,9 @@ from importlib import resources
 from typing import Any
 
 from handshake.planning.files import ScopedFiles
-from handshake.planning.imports import ImportGraph, is_named_for
-from handshake.planning.languages import language_of
-from handshake.planning.project import Project
+from handshake.source.imports import ImportGraph, is_named_for
+from handshake.source.languages import language_of
+from handshake.source.project import Project
 
 _BACKTICKED = re.compile(r"`([^`]+)`")
 _PATH_LIKE = re.compile(r"[A-Za-z0-9_@.][A-Za-z0-9_@./\\+-]*")

@@ -15,7 +15,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from handshake.planning.project import Project
+from handshake.source.project import Project
 
 _QUOTED = re.compile(r"'[^']*'|\"(?:[^\"\\$`]|\\.)*\"|\\.")
 _SHELL_SIGNS = re.compile(r"[;&|<>`$()\n]")

@@ -9,9 +9,7 @@ from handshake.domain.job import WorkPacketScope
 from handshake.domain.microtask import DoneCriterion, FileAccess, MicroTaskDefinition
 from handshake.planning.cut import MOST_CRITERIA
 from handshake.planning.drafts import Draft
-from handshake.planning.imports import ImportGraph
 from handshake.planning.judges import Judges
-from handshake.planning.project import Project
 from handshake.planning.sizes import budget_of, risk_of, tags_of
 from handshake.planning.verify import Verification, VerifyWriter
 from handshake.planning.wording import (
@@ -22,6 +20,8 @@ from handshake.planning.wording import (
     scope_of,
     shortened,
 )
+from handshake.source.imports import ImportGraph
+from handshake.source.project import Project
 
 MOST_READ = 10
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from handshake.planning.assign import Assignment
 from handshake.planning.cut import MOST_CRITERIA
-from handshake.planning.project import Project
+from handshake.source.project import Project
 
 
 @dataclass(frozen=True)

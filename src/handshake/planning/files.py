@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from handshake.domain.errors import JobRefused
-from handshake.planning.project import Project
+from handshake.source.project import Project
 
 _GLOB_SIGNS = re.compile(r"[*?\[]")
 

@@ -18,14 +18,14 @@ from handshake.planning.cut import CutLimits, WorkFile, cut_into_groups, edges_b
 from handshake.planning.define import Definer, OrderedDrafts
 from handshake.planning.drafts import Draft, SplitRules, drafts_of
 from handshake.planning.files import ScopedFiles, ScopeEntries, expand_scope
-from handshake.planning.imports import ImportGraph
 from handshake.planning.judges import Court, Judges, tested_files
 from handshake.planning.order import ancestors_of, dependencies_of, ordered
-from handshake.planning.project import Project, SourceTree
 from handshake.planning.rules import RuleFacts, check_definitions, refuse_errors
 from handshake.planning.sizes import NEW_FILE_TOKENS, tokens_for_files
 from handshake.planning.verify import VerifyWriter
 from handshake.planning.waves import waves_of
+from handshake.source.imports import ImportGraph
+from handshake.source.project import Project, SourceTree
 
 MOST_MICRO_TASKS = 999
 # files of a folder or glob up to this number may join the work beside them; of a larger scope only what is named

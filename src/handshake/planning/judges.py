@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from handshake.planning.drafts import Draft
-from handshake.planning.imports import ImportGraph, has_inline_tests, is_named_for, test_files_for
-from handshake.planning.languages import Definition, language_of
-from handshake.planning.project import Project
+from handshake.source.imports import ImportGraph, has_inline_tests, is_named_for, test_files_for
+from handshake.source.languages import Definition, language_of
+from handshake.source.project import Project
 
 _WORD = re.compile(r"\w+")
 _SET_UP = frozenset({"setUp", "setUpClass", "setup_method", "setup_class", "setup"})

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 
 from handshake.domain.microtask import RiskLevel
 from handshake.planning.assign import vocabulary
-from handshake.planning.languages import language_of
-from handshake.planning.project import Project
+from handshake.source.languages import language_of
+from handshake.source.project import Project
 
 SMALLEST_BUDGET = 512
 LARGEST_BUDGET = 8192

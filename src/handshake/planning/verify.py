@@ -15,8 +15,8 @@ from typing import Any
 from handshake.domain.microtask import VerificationSpec
 from handshake.planning.commands import KnownCommand, program_name, programs_of, read_command, verify_table
 from handshake.planning.judges import Judges
-from handshake.planning.languages import language_of
-from handshake.planning.project import Project
+from handshake.source.languages import language_of
+from handshake.source.project import Project
 
 MOST_COMMANDS = 5
 LONGEST_TIMEOUT_MS = 300_000

@@ -112,7 +112,7 @@ def _read_language(raw: dict[str, Any]) -> Language:
 @cache
 def known_languages() -> tuple[Language, ...]:
     """Every language of the data folder, by name."""
-    folder = resources.files("handshake.planning") / "languages"
+    folder = resources.files("handshake.source") / "languages"
     found = [json.loads(entry.read_text("utf-8")) for entry in folder.iterdir() if entry.name.endswith(".json")]
     return tuple(sorted((_read_language(raw) for raw in found), key=lambda language: language.name))
 
@@ -145,7 +145,7 @@ def _machinery(language: Language) -> tuple[Any, Any, Any] | None:
     except ImportError:
         return None
     tongue = binding.Language(grammar)
-    folder = resources.files("handshake.planning") / "languages"
+    folder = resources.files("handshake.source") / "languages"
     queries = [
         binding.Query(tongue, (folder / f"{language.queries}.{kind}.scm").read_text("utf-8"))
         for kind in ("definitions", "imports")

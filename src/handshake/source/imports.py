@@ -9,8 +9,8 @@ import posixpath
 import re
 from collections.abc import Collection, Iterator
 
-from handshake.planning.languages import Import, Language, language_of
-from handshake.planning.project import Project
+from handshake.source.languages import Import, Language, language_of
+from handshake.source.project import Project
 
 MOST_TEST_FILES = 400
 _DEPTH = 6

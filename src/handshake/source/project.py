@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Callable
 from typing import Protocol
 
-from handshake.planning.languages import Outline, is_test_file, language_of, outline_of
+from handshake.source.languages import Outline, is_test_file, language_of, outline_of
 
 LARGEST_TEXT_BYTES = 1_048_576
 
