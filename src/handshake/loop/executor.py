@@ -47,6 +47,7 @@ def run_packet(around: Surroundings, wp_id: str, *, again: bool = False) -> Run:
         objects = ObjectStore(around.repo, settings.identity)
         branch = TrackingBranch(around.repo, wp_id, settings.tracking.namespace, objects=objects)
         clear_stale_ref_lock(around.repo, branch.ref)
+        objects.clear_left_packs()
         run = load_run(around, branch)
         if run is None or (run.ended and again):
             run = _create(around, branch, objects, pool, wp_id)

@@ -211,9 +211,14 @@ def git_version() -> tuple[int, int, int]:
 
 def durable_settings() -> tuple[str, ...]:
     """Settings that make git sync objects and refs to the disk. It does not sync a ref's folder: we do."""
-    if git_version() >= (2, 36, 0):
+    if syncs_refs():
         return ("core.fsync=objects,derived-metadata,reference", "core.fsyncMethod=fsync")
     return ("core.fsyncObjectFiles=true",)
+
+
+def syncs_refs() -> bool:
+    """Whether git syncs a ref's file before it moves it into place: since 2.36."""
+    return git_version() >= (2, 36, 0)
 
 
 class Repository:

@@ -15,10 +15,12 @@ from typing import Literal, NamedTuple
 from handshake.config.failpoints import failpoint
 from handshake.domain.errors import EnvironmentProblem, StaleOwner, StateCorruption, UsageError
 from handshake.domain.settings import Identity
-from handshake.repo.atomic import sync_upwards
-from handshake.repo.backends import Backend, CliBackend, ObjectVanished, PygitBackend, RefBusy, RefMoved
-from handshake.repo.git import Git, Repository, durable_settings
+from handshake.repo.backends import Backend, CliBackend, ObjectVanished, PygitBackend
+from handshake.repo.consolidate import gather_packs
+from handshake.repo.git import Repository
 from handshake.repo.objects import BlobEntry, Change, GitObject, TreeEdit, commit_bytes, git_object
+from handshake.repo.packs import KeptPack, PackWriter, clear_left_packs
+from handshake.repo.refs import RefBusy, RefMoved
 from handshake.repo.tree import TreeView
 
 __all__ = [
@@ -32,7 +34,8 @@ __all__ = [
 ]
 
 _LOCK_PATIENCE_S = 5.0
-_KEPT_COMMITS = 4
+_KEPT_COMMITS = 8
+_KNOWN_TREES = 64
 _WP_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.|lock$|$))*")
 
 
@@ -63,7 +66,10 @@ class ObjectStore:
                 next_step="let the git command write: it is chosen by itself",
             )
         self.backend: Backend = CliBackend(repo) if handle is None else PygitBackend(repo, handle)
-        self._written: dict[str, list[GitObject]] = {}
+        self._folder = repo.common_dir / "objects" / "pack"
+        self._packs = PackWriter(self._folder, repo.object_format, repo.state_dir / "locks")
+        self._written: dict[str, tuple[list[GitObject], KeptPack]] = {}
+        self._trees: dict[str, bytes] = {}
 
     def write_commit(
         self,
@@ -94,7 +100,7 @@ class ObjectStore:
             UsageError: a path that git cannot hold.
         """
         failpoint("objects.write:before")
-        edit = TreeEdit(self._repo.object_format, self.backend.read_tree)
+        edit = TreeEdit(self._repo.object_format, self._read_tree)
         tree = edit.apply(self._tree_of(base_tree), changes)
         who = author or self._identity
         data = commit_bytes(
@@ -107,10 +113,10 @@ class ObjectStore:
         )
         commit = git_object("commit", data, self._repo.object_format)
         objects = [*edit.objects, commit]
-        self.backend.put(objects)
-        self._written[commit.sha] = objects  # kept until a ref names it: a gc may take them before
+        self._written[commit.sha] = objects, self._packs.write(objects)  # kept until a ref names it
+        self._remember_trees(commit.sha, tree, edit.objects)
         while len(self._written) > _KEPT_COMMITS:
-            del self._written[next(iter(self._written))]
+            self._forget(next(iter(self._written)))
         failpoint("objects.write:after")
         return commit.sha
 
@@ -118,7 +124,26 @@ class ObjectStore:
         """The tree id of a commit or tree id."""
         if base is None:
             return None
-        return git_object("tree", self.backend.read_tree(base), self._repo.object_format).sha
+        return git_object("tree", self._read_tree(base), self._repo.object_format).sha
+
+    def _read_tree(self, sha: str) -> bytes:
+        """A tree's bytes, by its id or a commit's; those written last are not read back."""
+        known = self._trees.get(sha)
+        return self.backend.read_tree(sha) if known is None else known
+
+    def _remember_trees(self, commit: str, root: str, objects: Sequence[GitObject]) -> None:
+        fresh = {item.sha: item.data for item in objects if item.kind == "tree"}
+        if root in fresh:
+            fresh[commit] = fresh[root]
+        self._trees |= fresh
+        for sha in list(self._trees)[: max(0, len(self._trees) - _KNOWN_TREES)]:
+            del self._trees[sha]
+
+    def _forget(self, commit: str) -> None:
+        """The commit is named by a ref, or will never be: collections may do what they do."""
+        held = self._written.pop(commit, None)
+        if held is not None:
+            held[1].release()
 
     def update_ref(self, ref: str, new: str, expected: str | None) -> None:
         """Move a ref from `expected` (None: it must not exist) to `new`; on the disk when this returns.
@@ -131,10 +156,14 @@ class ObjectStore:
         try:
             self._swap(ref, new, expected)
         except ObjectVanished:
-            self._freshen(new)
+            self._write_again(new)
             self._swap(ref, new, expected)
-        self._freshen(new)
-        self._written.pop(new, None)
+        except StaleOwner:
+            self._forget(new)
+            raise
+        if new in self._written and not self._written[new][1].is_there:
+            self._write_again(new)
+        self._forget(new)
         failpoint("ref.update:after")
 
     def _swap(self, ref: str, new: str, expected: str | None) -> None:
@@ -159,15 +188,24 @@ class ObjectStore:
             else:
                 return
 
-    def _freshen(self, commit: str) -> None:
-        """Write again what a garbage collection took between the objects and the ref."""
-        objects = self._written.get(commit, [])
-        gone = self.backend.missing([item.sha for item in objects]) if objects else []
-        if not gone:
-            return
-        self.backend.put(objects)
-        if self.backend.missing(gone):
+    def _write_again(self, commit: str) -> None:
+        """Store once more what somebody took between the objects and the ref. Contract: `state.md`: retry once."""
+        objects, _ = self._written.get(commit, ([], None))
+        if not objects:
+            raise StateCorruption(f"commit {commit[:12]} is gone before a ref named it", next_step="git fsck")
+        pack = self._packs.write(objects)
+        self._written[commit] = objects, pack
+        if not pack.is_there:
             raise StateCorruption(f"objects of commit {commit[:12]} vanish as they are written", next_step="git fsck")
+
+    def clear_left_packs(self) -> int:
+        """Release what killed processes kept from collections; see `packs.clear_left_packs`."""
+        return clear_left_packs(self._folder, self._repo.state_dir / "locks")
+
+    def close(self) -> None:
+        """Let go of commits that no ref came to name. The store can be used again."""
+        for commit in list(self._written):
+            self._forget(commit)
 
 
 def clear_stale_ref_lock(repo: Repository, ref: str, *, patience_s: float = 1.0) -> bool:
@@ -294,21 +332,14 @@ class TrackingBranch:
                 )
 
     def repack(self) -> None:
-        """Gather the branch's loose objects in one pack. For the end of a run, never the middle of one.
+        """Gather the small packs of the commits in one. For the end of a run, never the middle of one.
 
-        Nothing but loose copies of packed objects is removed, so a kill at any moment loses nothing.
+        Nothing but copies of gathered objects is removed, so a kill at any moment loses nothing.
 
         Raises:
-            ResourceExhausted: the disk is full; the loose objects stay.
+            ResourceExhausted: the disk is full; the small packs stay.
         """
-        tip = self.tip()
-        if tip is None:
-            return
-        git = Git(self._repo.root, settings=durable_settings())
-        base = self._repo.common_dir / "objects" / "pack" / "pack"
-        git.run("pack-objects", "--quiet", "--revs", "--unpacked", str(base), input=f"{tip}\n".encode())
-        sync_upwards(base.parent, base.parent.parent)
-        git.run("prune-packed", "--quiet")
+        gather_packs(self._repo, self.tip())
 
     def history(self, limit: int | None = None) -> Iterator[TrackedCommit]:
         """The transitions, newest first."""
