@@ -7,7 +7,7 @@ touches later work, single tests of it may still judge, by the names they use.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from handshake.planning.drafts import Draft
@@ -62,6 +62,7 @@ class Court:
         self._drafts = drafts
         self._tested = tested
         self._done = done
+        self._needs: dict[str, tuple[tuple[str, frozenset[int]], ...]] = {}
         self._owners: dict[str, frozenset[int]] = {}
         for index, draft in enumerate(drafts):
             for path in draft.files:
@@ -109,17 +110,19 @@ class Court:
         return self._owners_of(frozenset(seen))
 
     def _single_tests(self, test: str, index: int, done: frozenset[int]) -> tuple[str, ...]:
+        if test not in self._needs:
+            self._needs[test] = tuple(self._needs_of(test))
+        return tuple(name for name, needed in self._needs[test] if index in needed and needed <= done)
+
+    def _needs_of(self, test: str) -> Iterator[tuple[str, frozenset[int]]]:
+        """Each single test of a file, and the drafts it waits for."""
         language = language_of(test)
         if language is None or language.test_name is None or not self._project.has(test):
-            return ()
+            return
         always = self._always_needed(test)
-        found = []
         for definition in self._project.outline(test).definitions:
             if re.match(language.test_name, definition.qualified):
-                needed = always | self._needed_by(test, definition)
-                if index in needed and needed <= done:
-                    found.append(definition.qualified)
-        return tuple(found)
+                yield definition.qualified, always | self._needed_by(test, definition)
 
     def _always_needed(self, test: str) -> frozenset[int]:
         """Owners of imports whose names never appear: nobody can tell which test needs them."""

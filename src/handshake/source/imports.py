@@ -23,6 +23,9 @@ class ImportGraph:
     def __init__(self, project: Project) -> None:
         self._project = project
         self._direct: dict[str, tuple[str, ...]] = {}
+        self._close: dict[str, frozenset[str]] = {}
+        self._resolved: dict[tuple[str, str, str | None, bool], tuple[str, ...]] = {}
+        self._origins: dict[tuple[str, Import], tuple[str, str | None] | None] = {}
         self._manifests: dict[tuple[str, str], tuple[str, str] | None] = {}
 
     def direct(self, path: str) -> tuple[str, ...]:
@@ -51,6 +54,13 @@ class ImportGraph:
 
     def origin(self, path: str, item: Import, depth: int = _DEPTH) -> tuple[str, str | None] | None:
         """Where an imported name really comes from: (file, name), through files that only pass it on."""
+        if depth < _DEPTH:
+            return self._origin(path, item, depth)
+        if (path, item) not in self._origins:
+            self._origins[path, item] = self._origin(path, item, depth)
+        return self._origins[path, item]
+
+    def _origin(self, path: str, item: Import, depth: int) -> tuple[str, str | None] | None:
         targets = self.resolve(path, item)
         if not targets:
             return None
@@ -96,8 +106,10 @@ class ImportGraph:
 
     def close(self, path: str) -> frozenset[str]:
         """The files that a file imports itself, and those that define the names it takes from them."""
-        used = self.uses(path, self._project.text(path) or "")
-        return frozenset(self.direct(path)) | {target for target, _ in used}
+        if path not in self._close:
+            used = self.uses(path, self._project.text(path) or "")
+            self._close[path] = frozenset(self.direct(path)) | {target for target, _ in used}
+        return self._close[path]
 
     def _last_as_name(self, path: str, item: Import, target: str) -> str | None:
         """For imports written as one path (`crate::a::b`): the last segment, if the file is not called so."""
@@ -112,6 +124,14 @@ class ImportGraph:
         language = language_of(path)
         if language is None:
             return ()
+        # what an import means depends on the importer's folder, or on its own name where submodules lie below it
+        place = path if language.owns_directory else f"{posixpath.dirname(path)}/{language.name}"
+        key = (place, item.module, item.name, item.child)
+        if key not in self._resolved:
+            self._resolved[key] = self._found(path, item, language)
+        return self._resolved[key]
+
+    def _found(self, path: str, item: Import, language: Language) -> tuple[str, ...]:
         if item.name is not None:
             deeper = item.module + ("" if _ends_open(item.module, language) else language.separator) + item.name
             found = self._resolve(path, deeper, language, drop=0, child=False)
