@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 from collections.abc import Callable
@@ -68,6 +69,13 @@ class Project:
         self.git("init", "-q", "-b", "main")
         self.repo: Repository = find_repository(root)
 
+    def moved_to(self, root: Path) -> Project:
+        """The same project in a copy of its folder."""
+        made = copy.copy(self)
+        made.root = root
+        made.repo = find_repository(root)
+        return made
+
     def git(self, *args: str, data: bytes | None = None) -> str:
         done = subprocess.run(
             ["git", "-C", str(self.root), *args], input=data, capture_output=True, env=self.env, check=True
@@ -89,6 +97,7 @@ class Project:
 
 
 def _with_packet(root: Path) -> Project:
+    root.mkdir(parents=True, exist_ok=True)
     made = Project(root)
     made.write(made.packet_path, PACKET)
     made.write("src/app.py", "".join(f"line {n}\n" for n in range(1, 21)))
@@ -103,7 +112,7 @@ def project(tmp_path: Path) -> Project:
     return _with_packet(tmp_path)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_project() -> Callable[[Path], Project]:
     """Makes such a repository in any empty folder."""
     return _with_packet

@@ -9,10 +9,9 @@ from pathlib import Path
 from handshake.domain.packet import Finding, Packet, PacketStatus
 from handshake.domain.packet_fields import Remarks
 from handshake.domain.packet_text import is_runnable, read_packet
+from handshake.domain.registry import active_packets, read_registry
 from handshake.domain.settings import Settings
 from handshake.gates.phase import phase_findings
-
-_WP = re.compile(r"WP-[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True)
@@ -48,32 +47,35 @@ def activation_findings(packet: Packet, folder: Path, settings: Settings, regist
     if not packet.is_stub:
         findings += _revision_findings(packet, folder, registry_text)
     remarks = Remarks(packet.path)
-    if settings.governance.mode == "strict":
-        remarks.error(
-            "HSK-ACT-STRICT",
-            None,
-            "governance.mode is strict, and refinement, signature audit, board and registry cannot be checked yet",
-            "set governance.mode: standard in .handshake/config.yaml",
-        )
+    if settings.governance.mode == "strict" and not packet.is_stub:
+        findings = _with_strict(findings, packet, file, settings)
     if settings.governance.signed_commits:
         _remark_on_commit(packet, file, remarks)
     return findings + remarks.findings
 
 
-def registry_entries(text: str) -> dict[str, tuple[str, ...]]:
-    """Base WP to the active packets the registry names for it: table rows, `base -> packet`, or `base: packet`."""
-    found: dict[str, tuple[str, ...]] = {}
-    for line in text.splitlines():
-        names = [name.removesuffix(".md").rstrip(".") for name in _WP.findall(line)]
-        if len(names) >= 2:
-            known = found.get(names[0], ())
-            found[names[0]] = known if names[1] in known else (*known, names[1])
-    return found
+def _with_strict(findings: list[Finding], packet: Packet, file: Path, settings: Settings) -> list[Finding]:
+    """The findings, with what strict mode adds, each once."""
+    from handshake.gates.strict import committed_findings, strict_findings, working_tree
+    from handshake.repo.git import find_repository
+
+    repo = find_repository(file.parent)
+    read = working_tree(repo.root)
+    lines = read_packet(read(packet.path) or b"", packet.path).lines
+    refinement = f"{settings.paths.refinements}/{packet.wp_id}.md"
+    more = [
+        *strict_findings(packet, lines, read, settings.paths),
+        *committed_findings(repo, (packet.path, refinement)),
+    ]
+    # the registry and the phases are asked again, and more of them
+    asked_again = ("HSK-ACT-REGISTRY", "HSK-ACT-AMBIGUOUS", "HSK-PHASE")
+    return [*(f for f in findings if f.code not in asked_again), *more]
 
 
 def _revision_findings(packet: Packet, folder: Path, registry_text: str | None) -> list[Finding]:
     remarks = Remarks(packet.path)
-    active = registry_entries(registry_text or "").get(packet.base_wp_id, ())
+    entries = read_registry((registry_text or "").encode("utf-8", "replace"))
+    active = active_packets(entries, packet.base_wp_id)
     if len(active) > 1:
         remarks.error(
             "HSK-ACT-REGISTRY",

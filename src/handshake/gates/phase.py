@@ -18,7 +18,9 @@ _IMPLEMENTATION = re.compile(r"^[\W_\d]*IMPLEMENTATION(?![A-Z0-9_])", re.IGNOREC
 _BARE_TITLE = re.compile(r"^[ ]{0,3}\**IMPLEMENTATION\**[ \t]*:?\**[ \t]*$", re.IGNORECASE)
 
 
-def phase_findings(lines: PacketLines, path: str, *, manifest_is_evidence: bool = True) -> list[Finding]:
+def phase_findings(
+    lines: PacketLines, path: str, *, manifest_is_evidence: bool = True, complete: bool = False
+) -> list[Finding]:
     """What is wrong with a packet's phases.
 
     Args:
@@ -26,10 +28,13 @@ def phase_findings(lines: PacketLines, path: str, *, manifest_is_evidence: bool 
         path: named in the findings.
         manifest_is_evidence: whether a filled manifest asks for the approval line. A run in standard mode
             says no: there the signature approves the work, and the manifest is written by the executor.
+        complete: ask for every phase and the approval before anything was implemented, as strict mode does.
     """
     found = Remarks(path)
     bootstrap, skeleton = lines.heading_of("BOOTSTRAP"), lines.heading_of("SKELETON")
     evidence = _evidence(lines, manifest_is_evidence=manifest_is_evidence)
+    if complete and evidence is None:
+        evidence = (skeleton.line if skeleton else 0, "governance.mode is strict")
     status = deciding_status(status_lines(lines))
     in_progress = status is not None and known_status(status.value) == PacketStatus.IN_PROGRESS
     if bootstrap is None and (skeleton or evidence or in_progress):

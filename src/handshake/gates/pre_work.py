@@ -7,17 +7,33 @@ from handshake.domain.packet_fields import Remarks
 from handshake.domain.packet_lines import PacketLines
 from handshake.domain.packet_manifest import FIELDS, GATE_CODES, manifest_blocks
 from handshake.domain.packet_text import PacketReading, read_packet
+from handshake.domain.settings import Paths
 from handshake.gates.phase import phase_findings
+from handshake.gates.spec import ReadFile
 
 
-def pre_work(data: bytes | None, path: str) -> list[Finding]:
-    """Every finding on a packet's bytes; `data` is None where there is no file."""
+def pre_work(
+    data: bytes | None, path: str, *, strict: ReadFile | None = None, paths: Paths | None = None
+) -> list[Finding]:
+    """Every finding on a packet's bytes; `data` is None where there is no file.
+
+    Args:
+        strict: reads the files of governance; given where `governance.mode` is strict.
+        paths: where they lie.
+    """
     remarks = Remarks(path)
     if data is None:
         remarks.error("HSK-PRE-FILE", None, "there is no such packet", "make it with `handshake new <WP_ID>`")
         return remarks.findings
     reading = read_packet(data, path)
-    return [*reading.findings, *pre_work_findings(reading, path)]
+    findings = [*reading.findings, *pre_work_findings(reading, path)]
+    if strict is not None and reading.packet is not None and not reading.packet.is_stub:
+        from handshake.gates.strict import strict_findings
+
+        findings += [
+            f for f in strict_findings(reading.packet, reading.lines, strict, paths or Paths()) if f not in findings
+        ]
+    return findings
 
 
 def pre_work_findings(reading: PacketReading, path: str) -> list[Finding]:
@@ -34,7 +50,7 @@ def pre_work_findings(reading: PacketReading, path: str) -> list[Finding]:
             "HSK-PRE-MANIFEST",
             None,
             "## VALIDATION has no manifest block with its seven fields and ten gate boxes",
-            "copy the block from templates/packet.md",
+            f"add it: handshake packet fix {packet.wp_id if packet else 'WP_ID'}",
         )
     return remarks.findings
 
