@@ -44,6 +44,8 @@ NAMES = (
     "worktree.reset:after",
     "final.commit:before",
     "final.commit:after",
+    "index.batch:before",
+    "index.batch:after",
 )
 
 

@@ -70,6 +70,53 @@ class SourceRef(Record):
     classification: str | None = None
 
 
+class PackItem(Record):
+    """One statement of a pack, with where it stands. A constraint names the anchor that it holds for."""
+
+    text: str
+    source_refs: tuple[SourceRef, ...] = ()
+    anchor: str | None = None
+
+
+class PackAnchor(Record):
+    """A definition of the packed file: 1-based lines, inclusive; `depth` counts the definitions around it."""
+
+    anchor_id: str
+    name: str
+    start: int
+    end: int
+    depth: int = 0
+    excerpt_hint: str = Field(default="", max_length=200)
+    source_refs: tuple[SourceRef, ...] = ()
+
+
+class PackCoverage(Record):
+    """How much of the file the pack speaks of. `complete` is false where only the file's head was read."""
+
+    lines: int
+    anchored_lines: int
+    grammar: str | None = None
+    complete: bool = True
+
+
+class ContextPack(Record):
+    """A mechanical digest of one file, made from its syntax tree. Contract: `context.md`, ContextPack.
+
+    `source_hashes` are SHA-256 of the bytes it was made from; `toolchain_hash` is of what made it.
+    """
+
+    pack_id: str
+    path: str
+    synopsis: str = Field(default="", max_length=800)
+    facts: tuple[PackItem, ...] = ()
+    constraints: tuple[PackItem, ...] = ()
+    open_loops: tuple[PackItem, ...] = ()
+    anchors: tuple[PackAnchor, ...] = ()
+    coverage: PackCoverage
+    source_hashes: tuple[str, ...]
+    toolchain_hash: str
+
+
 class Candidate(Record):
     """A place that may be worth showing."""
 
@@ -119,6 +166,7 @@ class RetrievalTrace(Record):
     truncation_flags: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
+    cache_keys: dict[str, str] = Field(default_factory=dict)
 
 
 class PromptEnvelope(Record):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import pygit2
@@ -27,6 +28,14 @@ def open_pygit2(git_dir: Path) -> pygit2.Repository | None:
         return None
     pygit2.option(Option.ENABLE_FSYNC_GITDIR, True)
     return handle
+
+
+class ChangedFile(NamedTuple):
+    """A path, and its blob before and after; None where there is no such file."""
+
+    path: str
+    before: str | None
+    after: str | None
 
 
 @dataclass(frozen=True)
@@ -93,6 +102,73 @@ class TreeView:
         if self._handle is not None and (blob := self._handle.get(entry.sha)) is not None:
             return int(blob.size)  # type: ignore[attr-defined]
         return int(self._git.text("cat-file", "-s", entry.sha))
+
+    @property
+    def tree_id(self) -> str:
+        """The id of the root tree: the same files have the same id, whatever the commit."""
+        if self._handle is not None:
+            return str(self._root().id)
+        return self._git.text("rev-parse", f"{self.commit}^{{tree}}")
+
+    def ids(self) -> dict[str, str]:
+        """Each file's blob by its path."""
+        return {path: entry.sha for path, entry in self._all().items()}
+
+    def blob(self, blob_id: str) -> bytes:
+        """The bytes of a blob that some tree of this repository holds."""
+        if self._handle is not None and (found := self._handle.get(blob_id)) is not None:
+            return bytes(found.data)  # type: ignore[attr-defined]
+        return self._git.run("cat-file", "blob", blob_id).stdout
+
+    def changed_since(self, tree_id: str) -> tuple[ChangedFile, ...] | None:
+        """The files that differ from another tree, sorted by path; folders that are equal are not entered.
+
+        None where that tree is not in the repository any more.
+        """
+        if self._handle is None:
+            return self._changed_by_listing(tree_id)
+        import pygit2
+
+        try:
+            before = self._handle[tree_id].peel(pygit2.Tree)
+        except (KeyError, ValueError, pygit2.GitError):
+            return None
+        return tuple(sorted(self._differing(before, self._root(), "")))
+
+    def _changed_by_listing(self, tree_id: str) -> tuple[ChangedFile, ...] | None:
+        if self._git.run("cat-file", "-e", f"{tree_id}^{{tree}}", check=False).code != 0:
+            return None
+        old = TreeView(self._git, None, tree_id)._all()
+        new = self._all()
+        return tuple(
+            ChangedFile(path, old[path].sha if path in old else None, new[path].sha if path in new else None)
+            for path in sorted(old.keys() | new.keys())
+            if (old.get(path) and old[path].sha) != (new.get(path) and new[path].sha)
+        )
+
+    def _differing(self, before: Any, after: Any, prefix: str) -> Iterator[ChangedFile]:
+        """Walk two trees side by side; either may be None."""
+        old = {item.raw_name: item for item in before} if before is not None else {}
+        new = {item.raw_name: item for item in after} if after is not None else {}
+        for name in old.keys() | new.keys():
+            one, two = old.get(name), new.get(name)
+            if one is not None and two is not None and one.id == two.id and one.filemode == two.filemode:
+                continue
+            path = prefix + os.fsdecode(name)
+            folders = [self._folder(item) for item in (one, two)]
+            if any(folder is not None for folder in folders):
+                yield from self._differing(folders[0], folders[1], path + "/")
+            blobs = [self._file_id(item) for item in (one, two)]
+            if blobs[0] != blobs[1]:
+                yield ChangedFile(path, blobs[0], blobs[1])
+
+    def _folder(self, item: Any) -> Any:
+        assert self._handle is not None
+        return self._handle[item.id] if item is not None and item.filemode == _DIRECTORY else None
+
+    @staticmethod
+    def _file_id(item: Any) -> str | None:
+        return str(item.id) if item is not None and item.filemode not in (_DIRECTORY, _SUBMODULE) else None
 
     def _entry(self, path: str) -> _Entry | None:
         if self._entries is not None or self._handle is None:

@@ -153,26 +153,40 @@ def _machinery(language: Language) -> tuple[Any, Any, Any] | None:
     return binding.Parser(tongue), queries[0], queries[1]
 
 
+@dataclass(frozen=True)
+class ParsedFile:
+    """A file's outline, and the syntax node of each of its definitions, in the same order."""
+
+    outline: Outline
+    nodes: tuple[Any, ...]
+
+
 def outline_of(path: str, text: str) -> Outline:
     """What the file defines and imports; an empty outline where no grammar is there."""
+    parsed = parse_file(path, text)
+    return parsed.outline if parsed else Outline()
+
+
+def parse_file(path: str, text: str) -> ParsedFile | None:
+    """The file by its grammar; None where no grammar is there."""
     language = language_of(path)
     machinery = _machinery(language) if language else None
     if language is None or machinery is None:
-        return Outline()
+        return None
     parser, definitions, imports = machinery
     root = parser.parse(text.encode("utf-8")).root_node
     cursor = importlib.import_module("tree_sitter").QueryCursor
-    return Outline(
-        _definitions(cursor(definitions).matches(root)),
-        _imports(cursor(imports).matches(root), language),
-    )
+    found = _definitions(cursor(definitions).matches(root))
+    outline = Outline(tuple(found), _imports(cursor(imports).matches(root), language))
+    return ParsedFile(outline, tuple(found.values()))
 
 
 def _text(node: Any) -> str:
     return str(node.text.decode("utf-8", "replace"))
 
 
-def _definitions(matches: list[tuple[int, dict[str, list[Any]]]]) -> tuple[Definition, ...]:
+def _definitions(matches: list[tuple[int, dict[str, list[Any]]]]) -> dict[Definition, Any]:
+    """Each definition with its syntax node, in the order of the file."""
     widest: dict[int, tuple[int, int, str, Any]] = {}
     for _, captures in matches:
         if captures.get("definition") and captures.get("name"):
@@ -182,15 +196,15 @@ def _definitions(matches: list[tuple[int, dict[str, list[Any]]]]) -> tuple[Defin
             known = widest.get(name_node.start_byte)
             widest[name_node.start_byte] = span if known is None else min(known, span, key=lambda one: one[:2])
     spans = sorted(widest.values(), key=lambda span: span[:3])
-    found: list[Definition] = []
+    found: dict[Definition, Any] = {}
     open_parents: list[tuple[int, str]] = []
     for start, minus_end, name, node in spans:
         while open_parents and open_parents[-1][0] <= start:
             open_parents.pop()
         qualified = f"{open_parents[-1][1]}.{name}" if open_parents else name
         open_parents.append((-minus_end, qualified))
-        found.append(Definition(node.start_point[0] + 1, node.end_point[0] + 1, name, qualified))
-    return tuple(dict.fromkeys(found))
+        found.setdefault(Definition(node.start_point[0] + 1, node.end_point[0] + 1, name, qualified), node)
+    return found
 
 
 def _imports(matches: list[tuple[int, dict[str, list[Any]]]], language: Language) -> tuple[Import, ...]:
