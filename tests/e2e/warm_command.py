@@ -121,8 +121,8 @@ def _serve() -> None:
     import git.cmd  # noqa: F401
     import httpx  # noqa: F401
     import jinja2  # noqa: F401
-    import markdown_it  # noqa: F401
     import pygit2  # noqa: F401
+    import pyromark  # noqa: F401
     import rank_bm25  # noqa: F401
     import tree_sitter_python  # noqa: F401
 

@@ -1,7 +1,8 @@
 """A packet as lines: what is text, what stands in a fence or a comment, and where the sections are.
 
-The bytes stay as they are; each line is read on its own, so that one wrong byte costs one character and
-an edit can name the bytes it changes. One pass, linear in the size: nothing a packet holds makes it slow.
+The bytes stay as they are; each line is decoded on its own, so that one wrong byte costs one character and
+an edit can name the bytes it changes. What the lines are is a Markdown parser's word (`handshake.domain.markdown`);
+labels, lists and blocks of a packet are read on the lines of a section that it calls text.
 Contract: `packets-and-gates.md`, The packet.
 """
 
@@ -11,6 +12,11 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
+
+from handshake.domain.mangled_fences import read_mended
+from handshake.domain.markdown import Cut, Fence
+
+__all__ = ["SECTIONS", "Fence", "Heading", "LineKind", "PacketLines", "read_lines"]
 
 SECTIONS = (
     "METADATA",
@@ -38,9 +44,6 @@ SECTIONS = (
 _BOM = b"\xef\xbb\xbf"
 _HEADING = re.compile(r"^ {0,3}(#{1,6})(?=[ \t]|$)")
 _BACKTICKS = re.compile(r"`+")
-_FENCE = re.compile(r"^([ \t]*+)((?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?)(`{3,}|~{3,})([^`]*|(?<=~).*)$")
-_MANGLED = re.compile(r"^[ \t]*+`([A-Za-z0-9_+-]*)[ \t]*$")
-_BULLET = re.compile(r"^([ \t]*+)(?:[-*+]|\d{1,9}[.)])(?:[ \t]+|$)")
 
 
 class LineKind(Enum):
@@ -50,16 +53,6 @@ class LineKind(Enum):
     FENCE_EDGE = "fence edge"
     FENCED = "fenced"
     COMMENT = "comment"
-
-
-class Fence(NamedTuple):
-    """A fenced block. `start` and `end` are the 0-based lines of its content, `end` exclusive."""
-
-    start: int
-    end: int
-    info: str
-    opened: int
-    closed: bool = True
 
 
 class Heading(NamedTuple):
@@ -120,18 +113,19 @@ def read_lines(data: bytes) -> PacketLines:
     """Cut a packet into lines and say what each of them is. Never fails, whatever the bytes."""
     raw = _split(data)
     texts, not_utf8, not_ascii = _decode_lines(raw, ascii_only=data.isascii())
-    kinds, fences = _fences(texts)
-    live, open_comment = _strip_comments(texts, kinds)
+    structure = read_mended(texts, _opens_section)
+    kinds = _kinds(texts, structure.fences)
+    live = _without_cuts(texts, kinds, structure.cuts)
     return PacketLines(
         raw=tuple(raw),
         texts=tuple(texts),
         live=tuple(live),
         kinds=tuple(kinds),
-        fences=tuple(fences),
-        headings=tuple(_headings(live)),
+        fences=tuple(structure.fences),
+        headings=tuple(_headings(live, structure.headings)),
         not_utf8=tuple(not_utf8),
         not_ascii=tuple(not_ascii),
-        open_comment=open_comment,
+        open_comment=structure.open_comment,
     )
 
 
@@ -210,162 +204,29 @@ def _decode(line: bytes) -> tuple[str, bool]:
             return line.decode("latin-1"), False
 
 
-def _indent(text: str) -> int:
-    expanded = text.expandtabs(4)
-    return len(expanded) - len(expanded.lstrip(" "))
+def _opens_section(text: str) -> bool:
+    heading = heading_of_line(text)
+    return heading is not None and section_named(heading[1]) is not None
 
 
-def _fences(texts: list[str]) -> tuple[list[LineKind], list[Fence]]:
-    """Mark fences: in lists, with tildes, longer ones, unclosed ones that end with their list item."""
+def _kinds(texts: list[str], fences: list[Fence]) -> list[LineKind]:
     kinds = [LineKind.TEXT] * len(texts)
-    fences: list[Fence] = []
-    next_lone = _next_lone_backtick(texts)
-    columns: list[int] = []
-    number, in_comment = 0, False
-    while number < len(texts):
-        text = texts[number]
-        in_comment = _comment_goes_on(text, in_comment)
-        if in_comment or not text.strip():
-            number += 1
-            continue
-        quoting = "`" in text or "~" in text
-        mark = _FENCE.match(text) if quoting else None
-        lone = _MANGLED.match(text) if quoting and mark is None else None
-        if mark is None and (lone is None or next_lone[number] is None):
-            _follow_list(columns, text)
-            number += 1
-            continue
-        column = _container(columns, text, bool(mark and mark.group(2)))
-        if mark is not None:
-            end, closed = _end_of_fence(texts, number, mark.group(3), column)
-            info = mark.group(4).strip()
-        else:
-            assert lone is not None
-            end, closed = next_lone[number] or number, True
-            info = lone.group(1)
-        kinds[number] = LineKind.FENCE_EDGE
-        kinds[number + 1 : end] = [LineKind.FENCED] * (end - number - 1)
-        if closed:
-            kinds[end] = LineKind.FENCE_EDGE
-        fences.append(Fence(number + 1, end, info, number, closed))
-        number = end + 1 if closed else max(end, number + 1)
-    return kinds, fences
+    for fence in fences:
+        kinds[fence.opened] = LineKind.FENCE_EDGE
+        kinds[fence.start : fence.end] = [LineKind.FENCED] * (fence.end - fence.start)
+        if fence.closed:
+            kinds[fence.end] = LineKind.FENCE_EDGE
+    return kinds
 
 
-def _next_lone_backtick(texts: list[str]) -> list[int | None]:
-    """For each line, the next line that is a mangled or bare closing fence, with no section heading between."""
-    following: list[int | None] = [None] * len(texts)
-    upcoming: int | None = None
-    for number in range(len(texts) - 1, -1, -1):
-        following[number] = upcoming
-        text = texts[number]
-        if text.strip() in ("`", "```", "~~~"):
-            upcoming = number
-        elif _opens_something(text):
-            upcoming = None
-    return following
-
-
-def _opens_something(text: str) -> bool:
-    """Whether the line can hardly stand inside a fence: a section's heading, or a fence with a language."""
-    if text.startswith("#"):
-        heading = heading_of_line(text)
-        return heading is not None and section_named(heading[1]) is not None
-    if text.lstrip(" \t-*+0123456789.)")[:3] not in ("```", "~~~"):
-        return False
-    mark = _FENCE.match(text)
-    return bool(mark and mark.group(4).strip())
-
-
-def _end_of_fence(texts: list[str], opened: int, fence: str, column: int) -> tuple[int, bool]:
-    """The closing line, or where the list item or the file ends.
-
-    An editor may have left one backtick of the closing line: it closes if a section or another fence
-    with a language comes before any real closing line.
-    """
-    sign, lone = fence[0], None
-    for number in range(opened + 1, len(texts)):
-        text = texts[number].strip(" \t")
-        closes = text.startswith(fence) and not text.strip(sign)
-        if closes or (column and text and _indent(texts[number]) < column):
-            # where the list item ends its fence ends; a badly indented closing line is still one
-            return number, closes
-        if text == "`" and lone is None:
-            lone = number
-        elif lone is not None and _opens_something(text):
-            return lone, True
-    return (len(texts), False) if lone is None else (lone, True)
-
-
-def _follow_list(columns: list[int], text: str) -> None:
-    bullet = _BULLET.match(text)
-    indent = _indent(text)
-    if bullet:
-        while columns and columns[-1] > indent:
-            columns.pop()
-        columns.append(len(bullet.group(0).expandtabs(4)) or indent + 2)
-    elif indent == 0:
-        columns.clear()
-
-
-def _container(columns: list[int], text: str, in_bullet: bool) -> int:
-    """The column that text must reach to stay in the fence's list item; 0 outside lists."""
-    if in_bullet:
-        _follow_list(columns, text)
-        return columns[-1]
-    if not columns:
-        return 0
-    indent = _indent(text)
-    while columns and columns[-1] > indent:
-        columns.pop()
-    return columns[-1] if columns else 0
-
-
-def _comment_goes_on(text: str, inside: bool) -> bool:
-    """Whether the line ends inside a comment (`<!--` in inline code opens none)."""
-    if not inside and "<!--" not in text:
-        return False
-    cleaned = text if inside else without_code_spans(text)
-    position = 0
-    while True:
-        position = cleaned.find("-->" if inside else "<!--", position)
-        if position < 0:
-            return inside
-        inside = not inside
-        position += 3
-
-
-def _strip_comments(texts: list[str], kinds: list[LineKind]) -> tuple[list[str], int | None]:
-    """The text that counts of each line: without comments, and nothing of fences."""
-    live: list[str] = []
-    opened: int | None = None
-    for number, text in enumerate(texts):
-        if kinds[number] is not LineKind.TEXT:
-            live.append("")
-            continue
-        if opened is None and "<!--" not in text:
-            live.append(text)
-            continue
-        kept, opened = _outside_comments(text, number, opened)
-        if not kept.strip():
-            kinds[number] = LineKind.COMMENT
-        live.append(kept.rstrip())
-    return live, opened
-
-
-def _outside_comments(text: str, number: int, opened: int | None) -> tuple[str, int | None]:
-    cleaned = text if opened is not None else without_code_spans(text)
-    kept, position = "", 0
-    while True:
-        if opened is not None:
-            end = cleaned.find("-->", position)
-            if end < 0:
-                return kept, opened
-            position, opened = end + 3, None
-        start = cleaned.find("<!--", position)
-        if start < 0:
-            return kept + text[position:], None
-        kept, position, opened = kept + text[position:start], start + 4, number
+def _without_cuts(texts: list[str], kinds: list[LineKind], cuts: list[Cut]) -> list[str]:
+    """The text that counts of each line: without what is hidden, and nothing of fences."""
+    live = [text if kind is LineKind.TEXT else "" for text, kind in zip(texts, kinds, strict=True)]
+    for cut in sorted(cuts, reverse=True):
+        live[cut.line] = (live[cut.line][: cut.start] + live[cut.line][cut.end :]).rstrip()
+        if not live[cut.line].strip() and kinds[cut.line] is LineKind.TEXT:
+            kinds[cut.line] = LineKind.COMMENT
+    return live
 
 
 def heading_of_line(text: str) -> tuple[int, str] | None:
@@ -378,10 +239,10 @@ def heading_of_line(text: str) -> tuple[int, str] | None:
     return len(mark.group(1)), (bare.rstrip() if bare != name and (not bare or bare[-1] in " \t") else name)
 
 
-def _headings(live: list[str]) -> list[Heading]:
+def _headings(live: list[str], numbers: list[int]) -> list[Heading]:
     found = []
-    for number, text in enumerate(live):
-        heading = heading_of_line(text) if "#" in text[:4] else None
+    for number in sorted(numbers):
+        heading = heading_of_line(live[number])
         if heading:
             found.append(Heading(heading[0], heading[1], number, section_named(heading[1])))
     return _only_real_sections(found)
