@@ -114,7 +114,7 @@ def test_a_liar_is_found_out_escalated_and_taught_from(lab):
     assert (student["model_id"], student["outcome"], student["iterations"]) == ("m0", "VALIDATION_FAILED", 2)
     assert (teacher["model_id"], teacher["outcome"], teacher["iterations"]) == ("m1", "VALIDATION_PASSED", 1)
     for side in (student, teacher):
-        assert lab.git("cat-file", "-e", f"{TRACK}:{side['output_snapshot_ref']}") == ""
+        assert lab.git("cat-file", "-e", f"{TRACK}:{side['output_snapshot_ref']['path']}") == ""
     assert [row["status"] for row in events(lab, "MT-015")] == ["pending", "final"]
 
 

@@ -1,13 +1,24 @@
-"""EscalationRecord, DropBackDecision, DistillationCandidate: records only. Contract: `learning.md`."""
+"""EscalationRecord, DropBackDecision, DropBackOutcome, DistillationCandidate. Contract: `learning.md`."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
+from handshake.domain.artifact import ArtifactHandle, handle_for
 from handshake.domain.record import Record
+
+
+def _handle_of_old(value: Any) -> Any:
+    """Version 0.1.0 named a snapshot by its path alone: its hash fits nothing, so it is never exported."""
+    if isinstance(value, str):
+        return handle_for("file", value, b"").model_copy(update={"content_hash": "0" * 64})
+    return value
+
+
+Snapshot = Annotated[ArtifactHandle, BeforeValidator(_handle_of_old)]
 
 
 class ChainStep(Record):
@@ -31,6 +42,24 @@ class DropBackDecision(Record):
     target_level: int | None = None
     reason: str
     confidence: Literal["HIGH", "MEDIUM", "LOW"]
+
+
+class DropBackOutcome(Record):
+    """A drop-back and what came of it: `outcome` is None until the next MT that a model tried has ended.
+
+    `task_tags` are those of `mt_id`, the MT after which the run dropped back.
+    """
+
+    mt_id: str
+    wp_id: str
+    created_at: datetime
+    failure_category: str
+    task_tags: tuple[str, ...] = ()
+    from_level: int
+    to_level: int
+    reason: str
+    next_mt_id: str | None = None
+    outcome: Literal["SUCCEEDED", "ESCALATED_AGAIN"] | None = None
 
 
 class Remediation(Record):
@@ -60,8 +89,8 @@ class StudentAttempt(Record):
     model_id: str
     lora_id: str | None = None
     lora_version: str | None = None
-    prompt_snapshot_ref: str
-    output_snapshot_ref: str
+    prompt_snapshot_ref: Snapshot
+    output_snapshot_ref: Snapshot
     outcome: Literal["VALIDATION_FAILED", "INCOMPLETE", "ERROR"]
     iterations: int
 
@@ -71,8 +100,8 @@ class TeacherSuccess(Record):
 
     model_id: str
     lora_id: str | None = None
-    prompt_snapshot_ref: str
-    output_snapshot_ref: str
+    prompt_snapshot_ref: Snapshot
+    output_snapshot_ref: Snapshot
     outcome: Literal["VALIDATION_PASSED"] = "VALIDATION_PASSED"
     iterations: int
 

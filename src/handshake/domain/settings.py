@@ -67,6 +67,7 @@ class LoraConfig(Record):
     trained_on_task_types: tuple[str, ...] = ()
     specialization: tuple[str, ...] = ()
     weak_on_task_types: tuple[str, ...] = ()
+    training_priority: Literal["low", "normal", "high"] = "normal"
     last_trained_at: str | None = None
     eval_metrics: dict[str, float] = Field(default_factory=dict)
     experimental: bool = False
@@ -76,6 +77,12 @@ class Commands(Record):
     """Programs that a verify command may run."""
 
     allow: tuple[str, ...] = ("pytest", "python", "ruff")
+
+
+class DropBack(Record):
+    """Whether what earlier drop-backs came to moves the `smart` strategy."""
+
+    learned: bool = False
 
 
 class Daemon(Record):
@@ -123,6 +130,7 @@ class Settings(Record):
     loras: tuple[LoraConfig, ...] = ()
     commands: Commands = Field(default_factory=Commands)
     sandbox: Literal["auto", "require", "off", "external"] = "auto"
+    drop_back: DropBack = Field(default_factory=DropBack)
     daemon: Daemon = Field(default_factory=Daemon)
     worktrees: Worktrees = Field(default_factory=Worktrees)
     tracking: Tracking = Field(default_factory=Tracking)

@@ -17,7 +17,9 @@ from handshake.domain.progress import MtStatus
 from handshake.domain.reply import FailureCategory
 from handshake.domain.states import Phase
 from handshake.gates.manifest import changes_between, manifest_entries
+from handshake.learning.drop_back import DropBackRates, rates_of, recorded_outcomes
 from handshake.loop.code_branch import advance, hold, moment_of_commit
+from handshake.loop.drop_back_outcome import record_drop_back, settle_drop_back
 from handshake.loop.dropback import decide_drop_back
 from handshake.loop.equipment import Equipment
 from handshake.loop.learn import level_rows, record_remedy
@@ -62,6 +64,8 @@ def complete_mt(
         key=f"{mt.mt_id}/004",
         mt_id=mt.mt_id,
     )
+    if level_rows(run, entry):
+        settle_drop_back(run, mt, level=level, succeeded=True)
     drop = _drop_back(run, mt, level) if level > 0 else None
     record_remedy(run, mt, flaky=flaky, drop_back=drop)
     next_mt(run)
@@ -124,7 +128,13 @@ def _drop_back(run: Run, mt: MicroTaskDefinition, level: int) -> DropBackDecisio
     failed = [row.failure_category for row in run.entry(mt.mt_id).iterations if row.failure_category]
     category = FailureCategory(failed[-1]) if failed else FailureCategory.UNKNOWN
     remaining = [run.plan.definition(mt_id) for mt_id in run.plan.order[state.current_mt_index + 1 :]]
-    decision = decide_drop_back(strategy=policy.drop_back_strategy, category=category, done=mt, remaining=remaining)
+    decision = decide_drop_back(
+        strategy=policy.drop_back_strategy,
+        category=category,
+        done=mt,
+        remaining=remaining,
+        learned=_learned(run),
+    )
     if decision.action == "DROP_BACK":
         run.emit(
             "FR-EVT-MT-014",
@@ -140,7 +150,18 @@ def _drop_back(run: Run, mt: MicroTaskDefinition, level: int) -> DropBackDecisio
         run.update_state(
             current_escalation_level=decision.target_level or 0, total_drop_backs=state.total_drop_backs + 1
         )
+        record_drop_back(
+            run, mt, category.value, level=level, target=decision.target_level or 0, reason=decision.reason
+        )
     return decision
+
+
+def _learned(run: Run) -> DropBackRates:
+    """What earlier drop-backs came to; asked for only where they may move the decision."""
+    settings = run.around.settings
+    if not settings.drop_back.learned:
+        return DropBackRates()
+    return rates_of(recorded_outcomes(run.around.repo, settings.tracking.namespace))
 
 
 def _summary(run: Run, mt: MicroTaskDefinition, commit: str) -> str:

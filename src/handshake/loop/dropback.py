@@ -8,6 +8,7 @@ from typing import Literal
 from handshake.domain.learning import DropBackDecision
 from handshake.domain.microtask import MicroTaskDefinition, RiskLevel
 from handshake.domain.reply import FailureCategory
+from handshake.learning.drop_back import DropBackRates
 
 _STAY = {
     FailureCategory.LOGIC_ERROR_REGRESSION,
@@ -28,6 +29,7 @@ def decide_drop_back(
     category: FailureCategory,
     done: MicroTaskDefinition,
     remaining: Sequence[MicroTaskDefinition],
+    learned: DropBackRates | None = None,
     lora_trained_since: bool = False,
     target_level: int = 0,
 ) -> DropBackDecision:
@@ -38,6 +40,7 @@ def decide_drop_back(
         category: the failure category of the MT's last escalation.
         done: the MT that just succeeded.
         remaining: the MTs still to run.
+        learned: what earlier drop-backs came to; moves `smart`, and nothing else.
         lora_trained_since: the lower LoRA was trained on the MT's tags since.
         target_level: where a drop-back goes.
     """
@@ -45,6 +48,11 @@ def decide_drop_back(
         return DropBackDecision(action="STAY_ESCALATED", reason="drop_back_strategy is never", confidence="HIGH")
     if strategy == "always":
         return _drop("drop_back_strategy is always", "HIGH", target_level)
+    if learned is not None and (verdict := learned.verdict(category.value, done.task_tags)) is not None:
+        drop, said = verdict
+        if drop:
+            return _drop(said, "MEDIUM", target_level)
+        return DropBackDecision(action="STAY_ESCALATED", reason=said, confidence="MEDIUM")
     if category in _STAY:
         return DropBackDecision(
             action="STAY_ESCALATED", reason=f"{category.value} tends to come again", confidence="HIGH"

@@ -1,21 +1,14 @@
-"""Escalation records and distillation candidates: what a failure teaches. Contract: `learning.md`."""
+"""Escalation records: which level failed how, and what helped in the end. Contract: `learning.md`."""
 
 from __future__ import annotations
 
-from handshake.domain.learning import (
-    ChainStep,
-    DistillationCandidate,
-    DropBackDecision,
-    EscalationRecord,
-    Remediation,
-    StudentAttempt,
-    TeacherSuccess,
-)
+from handshake.domain.learning import ChainStep, DropBackDecision, EscalationRecord, Remediation
 from handshake.domain.microtask import MicroTaskDefinition
 from handshake.domain.policy import EscalationLevel
-from handshake.domain.progress import DistillationProgress, IterationRecord, MtProgress
+from handshake.domain.progress import IterationRecord, MtProgress
 from handshake.domain.reply import FailureCategory
-from handshake.learning.trust import ELIGIBLE_FROM, trust_score
+from handshake.loop.candidate import contributing_factors, final_candidate, lora_version, pending_candidate
+from handshake.loop.drop_back_outcome import settle_drop_back
 from handshake.loop.run import Run
 
 
@@ -40,7 +33,7 @@ def record_escalation(
         level=last.escalation_level,
         model_id=last.model_id,
         lora_id=last.lora_id,
-        lora_version=_lora_version(run, last.lora_id),
+        lora_version=lora_version(run.around.settings.loras, last.lora_id),
         iterations=len(rows),
         failure_pattern=category.value,
         last_error=last.error_summary,
@@ -71,57 +64,9 @@ def record_escalation(
         mt_id=mt.mt_id,
         iteration=len(entry.iterations),
     )
+    settle_drop_back(run, mt, level=last.escalation_level, succeeded=False)
     if run.job.execution_policy.enable_distillation:
-        _pending_candidate(run, mt, rows)
-
-
-def _pending_candidate(run: Run, mt: MicroTaskDefinition, rows: tuple[IterationRecord, ...]) -> None:
-    last = rows[-1]
-    outcome = "VALIDATION_FAILED" if last.claimed_complete else "INCOMPLETE"
-    candidate = DistillationCandidate(
-        skill_log_entry_id=run.stable_id(f"skill/{mt.mt_id}"),
-        mt_id=mt.mt_id,
-        wp_id=run.job.wp_id,
-        student_attempt=StudentAttempt(
-            model_id=last.model_id,
-            lora_id=last.lora_id,
-            lora_version=_lora_version(run, last.lora_id),
-            prompt_snapshot_ref=run.paths.step(last.step_id, "prompt.md"),
-            output_snapshot_ref=run.paths.step(last.step_id, "reply.md"),
-            outcome=outcome,
-            iterations=len(rows),
-        ),
-        task_type_tags=mt.task_tags,
-        contributing_factors=_factors(run.entry(mt.mt_id)),
-    )
-    _publish_candidate(run, mt, candidate, last.step_id)
-
-
-def _factors(entry: MtProgress) -> tuple[str, ...]:
-    """Mechanical: categories seen and levels tried."""
-    categories = sorted({row.failure_category for row in entry.iterations if row.failure_category})
-    levels = sorted({row.escalation_level for row in entry.iterations})
-    return (*(f"category:{c}" for c in categories), f"levels:{len(levels)}", f"iterations:{len(entry.iterations)}")
-
-
-def _publish_candidate(run: Run, mt: MicroTaskDefinition, candidate: DistillationCandidate, at_step: str) -> None:
-    path = run.paths.distillation(mt.mt_id)
-    run.store_record(path, candidate)
-    run.update_entry(
-        mt.mt_id,
-        distillation_candidate=DistillationProgress(
-            eligible=candidate.distillation_eligible,
-            skill_log_entry_id=candidate.skill_log_entry_id,
-            task_type_tags=candidate.task_type_tags,
-            candidate_ref=path,
-        ),
-    )
-    run.emit(
-        "FR-EVT-MT-015",
-        {"candidate_ref": path, "status": candidate.status, "eligible": candidate.distillation_eligible},
-        key=f"{at_step}/015/{candidate.status}",
-        mt_id=mt.mt_id,
-    )
+        pending_candidate(run, mt, rows)
 
 
 def record_remedy(run: Run, mt: MicroTaskDefinition, *, flaky: bool, drop_back: DropBackDecision | None) -> None:
@@ -132,12 +77,14 @@ def record_remedy(run: Run, mt: MicroTaskDefinition, *, flaky: bool, drop_back: 
         return
     entry = run.entry(mt.mt_id)
     rows = level_rows(run, entry)
+    if not rows:  # what was satisfied without a model teaches nothing
+        return
     last = rows[-1]
     step = ChainStep(
         level=last.escalation_level,
         model_id=last.model_id,
         lora_id=last.lora_id,
-        lora_version=_lora_version(run, last.lora_id),
+        lora_version=lora_version(run.around.settings.loras, last.lora_id),
         iterations=len(rows),
         tokens_used=sum(row.tokens_prompt + row.tokens_completion for row in rows),
         outcome="SUCCESS",
@@ -147,44 +94,10 @@ def record_remedy(run: Run, mt: MicroTaskDefinition, *, flaky: bool, drop_back: 
         success_model_id=last.model_id,
         success_lora_id=last.lora_id,
         failure_category=record.remediation.failure_category,
-        contributing_factors=_factors(entry),
+        contributing_factors=contributing_factors(run, mt),
         drop_back_decision=drop_back,
     )
     chain = (*record.escalation_chain, step)
     run.store_record(path, record.model_copy(update={"escalation_chain": chain, "remediation": remediation}))
-    _final_candidate(run, mt, last, len(rows), flaky=flaky)
-
-
-def _final_candidate(run: Run, mt: MicroTaskDefinition, last: IterationRecord, count: int, *, flaky: bool) -> None:
-    path = run.paths.distillation(mt.mt_id)
-    pending = run.artifact_record(path, DistillationCandidate)
-    if pending is None:
-        return
-    score = trust_score(
-        blocking_commands=sum(spec.blocking for spec in mt.verify),
-        evidence_verified=True,
-        flaky=flaky,
-        writes_its_tests=any("test" in path for path in mt.files.writable),
-        changed=True,
-        student_tried=pending.student_attempt.outcome != "ERROR",
-    )
-    final = pending.model_copy(
-        update={
-            "status": "final",
-            "teacher_success": TeacherSuccess(
-                model_id=last.model_id,
-                lora_id=last.lora_id,
-                prompt_snapshot_ref=run.paths.step(last.step_id, "prompt.md"),
-                output_snapshot_ref=run.paths.step(last.step_id, "reply.md"),
-                iterations=count,
-            ),
-            "data_trust_score": score,
-            "distillation_eligible": score >= ELIGIBLE_FROM,
-            "contributing_factors": _factors(run.entry(mt.mt_id)),
-        }
-    )
-    _publish_candidate(run, mt, final, last.step_id)
-
-
-def _lora_version(run: Run, lora_id: str | None) -> str | None:
-    return next((lora.version for lora in run.around.settings.loras if lora.id == lora_id), None)
+    if last.escalation_level > record.escalation_chain[-1].level:  # a human's hint to a lower level is no teacher
+        final_candidate(run, mt, rows, flaky=flaky)

@@ -30,6 +30,10 @@ class JobPaths:
         """The MT's distillation candidate."""
         return f"{self.root}/distillation/{mt_id}.json"
 
+    def drop_back(self, mt_id: str) -> str:
+        """What came of the drop-back after that MT."""
+        return f"{self.root}/drop_backs/{mt_id}.json"
+
     def summary(self, mt_id: str) -> str:
         """The MT's summary for people."""
         return f"{self.root}/summaries/{mt_id}.md"

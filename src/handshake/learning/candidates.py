@@ -1,0 +1,150 @@
+"""Candidates as the tracking branches hold them, each with its texts and whether those are still what was recorded.
+
+Contract: `learning.md`, DistillationCandidate and what is exported; paths as in `state.md`, The tracking branch.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from handshake.domain.artifact import ArtifactHandle
+from handshake.domain.canonical import sha256_hex
+from handshake.domain.errors import StateCorruption
+from handshake.domain.learning import DistillationCandidate, StudentAttempt, TeacherSuccess
+from handshake.learning.trust import STUDENT_NOT_REFUTED
+from handshake.repo.git import Repository
+from handshake.repo.store import TrackingBranch, tracked_packets
+
+_PLACE = re.compile(r"jobs/([^/]+)/distillation/(MT-[0-9]{3})\.json")
+_FILE = re.compile(r"^diff --git (.*)$", re.MULTILINE)
+_BEFORE = re.compile(r"^index ([0-9a-f]+)\.\.[0-9a-f]+", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class SideTexts:
+    """What one side was sent and what it said; None where the text is not what was recorded.
+
+    `profile` is the form in which it was asked; `started_from` are the files of its diff as they were before it.
+    """
+
+    prompt: str | None
+    output: str | None
+    profile: str | None = None
+    started_from: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class StoredCandidate:
+    """A candidate at the tip of its tracking branch. `refusals` say why it is not exported; empty if it may be."""
+
+    job_id: str
+    candidate: DistillationCandidate
+    student: SideTexts
+    teacher: SideTexts | None
+    refusals: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """What the command line calls it, e.g. `WP-1-Demo-v1/MT-001`."""
+        return f"{self.candidate.wp_id}/{self.candidate.mt_id}"
+
+    @property
+    def refusals_as_pair(self) -> tuple[str, ...]:
+        """Why its two replies are no answers to one question, of which one is better: for preference training."""
+        found = list(self.refusals)
+        if f"weak:{STUDENT_NOT_REFUTED}" in self.candidate.contributing_factors:
+            found.append("no command failed on the student's files")
+        if self.student.prompt is None or self.student.output is None:
+            found.append("the student's prompt or reply is not what was recorded")
+        if self.teacher is not None and not _answer_one_question(self.student, self.teacher):
+            found.append("the two were asked in different forms, or began from different files")
+        return tuple(found)
+
+
+def stored_candidates(
+    repo: Repository, namespace: str = "handshake/track", wp_id: str | None = None
+) -> Iterator[StoredCandidate]:
+    """Every candidate of every job, by packet, job and micro-task.
+
+    Raises:
+        StateCorruption: a record on a branch cannot be read.
+    """
+    for name in [wp_id] if wp_id else tracked_packets(repo, namespace):
+        branch = TrackingBranch(repo, name, namespace)
+        tip = branch.tip()
+        for path in branch.list("jobs", tip) if tip else ():
+            if found := _PLACE.fullmatch(path):
+                yield _stored(branch, tip, path, found.group(1))
+
+
+def _stored(branch: TrackingBranch, tip: str | None, path: str, job_id: str) -> StoredCandidate:
+    try:
+        candidate = DistillationCandidate.model_validate_json(branch.read(path, tip) or b"")
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise StateCorruption(
+            f"{path} on {branch.ref} is no candidate: {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            next_step=f"git log -p {branch.ref} -- {path}",
+        ) from None
+    ledger = json.loads(branch.read(f"jobs/{job_id}/run_ledger.json", tip) or b"{}")
+    replies = {
+        step["output_artifact_ref"]["path"]: step["output_artifact_ref"]["content_hash"]
+        for step in ledger.get("steps", ())
+        if step.get("output_artifact_ref")
+    }
+    student = _texts(branch, tip, candidate.student_attempt, replies)
+    teacher = _texts(branch, tip, candidate.teacher_success, replies) if candidate.teacher_success else None
+    return StoredCandidate(job_id, candidate, student, teacher, tuple(_refusals(candidate, teacher)))
+
+
+def _refusals(candidate: DistillationCandidate, teacher: SideTexts | None) -> Iterator[str]:
+    if candidate.status != "final" or teacher is None:
+        yield "pending: no higher level succeeded"
+        return
+    if not candidate.distillation_eligible:
+        weak = [factor.removeprefix("weak:") for factor in candidate.contributing_factors if factor[:5] == "weak:"]
+        yield f"not eligible: score {candidate.data_trust_score:g}" + (f" ({', '.join(weak)})" if weak else "")
+    if teacher.prompt is None:
+        yield "the teacher's prompt is not what was recorded"
+    if teacher.output is None:
+        yield "the teacher's reply is not what was recorded"
+
+
+def _texts(
+    branch: TrackingBranch, tip: str | None, side: StudentAttempt | TeacherSuccess, replies: dict[str, str]
+) -> SideTexts:
+    """Each text must fit the candidate's own hash and the one that the run wrote down when it was used."""
+    prompt, output = side.prompt_snapshot_ref, side.output_snapshot_ref
+    folder = prompt.path.rpartition("/")[0]
+    request: dict[str, Any] = json.loads(branch.read(f"{folder}/request.json", tip) or b"{}")
+    patch = (branch.read(f"{folder}/changes.patch", tip) or b"").decode("utf-8", errors="replace")
+    return SideTexts(
+        _text(branch, tip, prompt, request.get("prompt_hash")),
+        _text(branch, tip, output, replies.get(output.path)),
+        request.get("profile"),
+        tuple(zip(_FILE.findall(patch), _BEFORE.findall(patch), strict=False)),
+    )
+
+
+def _answer_one_question(student: SideTexts, teacher: SideTexts) -> bool:
+    mine, theirs = dict(student.started_from), dict(teacher.started_from)
+    shared = mine.keys() & theirs.keys()
+    return student.profile == teacher.profile and bool(shared) and all(mine[f] == theirs[f] for f in shared)
+
+
+def _text(branch: TrackingBranch, tip: str | None, handle: ArtifactHandle, recorded: str | None) -> str | None:
+    data = branch.read(handle.path, tip)
+    if data is None or not data.strip():
+        return None
+    if not sha256_hex(data) == handle.content_hash == recorded:
+        return None
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return None

@@ -1,0 +1,263 @@
+"""What escalations leave as data, and what of it may be learnt from: real runs, real branches, real files."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+import pytest
+import yaml
+from run_records import TRACK, WP, small_packet, tiny_packet
+
+WRONG = '''FILE: shop/pricing.py
+```python
+"""Prices in cents."""
+
+VAT_PERCENT = 18
+
+
+def gross(net: int) -> int:
+    """The price with value added tax, rounded down to whole cents."""
+    return net + net * VAT_PERCENT // 100
+```
+<mt_complete>
+MT_ID: MT-001
+EVIDENCE:
+- "In `shop/pricing.py` the constant `VAT_PERCENT` is 19." -> shop/pricing.py:3-3
+- "The tests pass." -> shop/pricing.py:3-3
+</mt_complete>
+'''
+ON_PURPOSE = WRONG.replace("VAT_PERCENT = 18", "VAT_PERCENT = 7\n\nraise SystemExit").replace(
+    "pricing.py:3-3", "pricing.py:5-5"
+)
+
+RULES = [
+    {"when": {"model": "errs", "mt": "MT-001"}, "reply": WRONG},
+    {"when": {"model": "fails-on-purpose", "mt": "MT-001"}, "reply": ON_PURPOSE},
+    {"when": {"model": "gives-up", "mt": "MT-001"}, "behave": "give_up"},
+    {"when": {"model": "lies", "mt": "MT-001"}, "behave": "lie"},
+    {"when": {"model": "breaks", "mt": "MT-001"}, "behave": "error_500"},
+    {"solve": "solution"},
+]
+
+FLAKY = """
+    def test_fails_once_when_right(self) -> None:
+        from pathlib import Path
+
+        from shop import pricing
+
+        mark = Path(__file__).parent / "__pycache__" / "was-right"
+        if pricing.VAT_PERCENT == 19 and not mark.exists():
+            mark.parent.mkdir(exist_ok=True)
+            mark.touch()
+            self.fail("not this time")
+"""
+
+
+@pytest.fixture(scope="module")
+def models(make_server):
+    served = make_server(RULES)
+    yield served
+    served.stop()
+
+
+@pytest.fixture
+def lab(shop, models):
+    shop.borrow(models)
+    shop.drop(tiny_packet)
+    return shop
+
+
+def taught(shop, student, **more):
+    """A run in which `student` fails and the solver succeeds; the candidate as it is listed."""
+    shop.served_by(student, "solver", **more)
+    shop.handshake("run", WP)
+    [row] = shop.json("distill", "list")["candidates"]
+    assert row["status"] == "final"
+    return row
+
+
+def weaknesses(row):
+    return {factor.removeprefix("weak:") for factor in row["contributing_factors"] if factor.startswith("weak:")}
+
+
+def refused(shop, form="openai-chat"):
+    done = shop.handshake("distill", "export", "--format", form, code=1)
+    assert done.stdout == ""
+    assert "no candidate may be exported" in done.stderr
+    return done.stderr
+
+
+# -- what may be learnt from -----------------------------------------------------------------------
+
+
+def test_an_honest_failure_and_its_remedy_are_exported_in_each_form(lab, tmp_path):
+    row = taught(lab, "errs")
+    assert row["distillation_eligible"] and row["data_trust_score"] >= 0.7 and row["refusals"] == []
+    factors = dict(f.split(":", 1) for f in row["contributing_factors"] if not f.startswith(("weak:", "category:")))
+    assert (factors["levels"], factors["iterations"], factors["files"]) == ("2", "3", "1")
+    job = lab.git("ls-tree", "--name-only", f"{TRACK}:jobs")
+    prompt, reply = (
+        lab.git("show", f"{TRACK}:jobs/{job}/steps/MT-001_iter-003/{name}") for name in ("prompt.md", "reply.md")
+    )
+    asked = lab.git("show", f"{TRACK}:jobs/{job}/steps/MT-001_iter-001/prompt.md")
+    rows = {}
+    for form in ("openai-chat", "sharegpt", "alpaca", "dpo"):
+        place = tmp_path / f"{form}.jsonl"
+        done = lab.handshake("distill", "export", "--format", form, "-o", str(place))
+        assert done.stdout == "" and "exported 1" in done.stderr
+        [line] = place.read_text("utf-8").splitlines()
+        rows[form] = json.loads(line)
+        assert lab.handshake("distill", "export", "--format", form, "--wp", WP).stdout == line + "\n"
+    chat = rows["openai-chat"]["messages"]
+    assert [message["role"] for message in chat] == ["user", "assistant"]
+    assert [message["content"].strip() for message in chat] == [prompt, reply]
+    assert [turn["from"] for turn in rows["sharegpt"]["conversations"]] == ["human", "gpt"]
+    assert [turn["value"] for turn in rows["sharegpt"]["conversations"]] == [m["content"] for m in chat]
+    assert rows["alpaca"] == {"instruction": chat[0]["content"], "input": "", "output": chat[1]["content"]}
+    assert rows["dpo"]["prompt"].strip() == asked
+    assert (rows["dpo"]["rejected"], rows["dpo"]["chosen"]) == (WRONG, chat[1]["content"])
+    shown = lab.handshake("distill", "show", f"{WP}/MT-001").stdout
+    assert "VAT_PERCENT = 18" in shown and "VAT_PERCENT = 19" in shown
+
+
+def test_a_candidate_without_a_teacher_stays_pending_and_is_never_exported(lab):
+    lab.served_by("errs")
+    lab.handshake("run", WP, code=3)
+    [row] = lab.json("distill", "list")["candidates"]
+    assert (row["status"], row["distillation_eligible"]) == ("pending", False)
+    assert "no higher level succeeded" in refused(lab)
+    # a human's hint that brings the same level there is no teacher either
+    lab.served_by("solver")
+    lab.handshake("decide", WP, "continue", "--note", "it is 19")
+    lab.handshake("run", WP)
+    [row] = lab.json("distill", "list")["candidates"]
+    assert row["status"] == "pending"
+    assert lab.on_track("escalations/MT-001.json")["remediation"]["success_level"] == 0
+
+
+def test_nothing_is_kept_where_it_is_switched_off(lab):
+    lab.served_by("errs", "solver", policy={"enable_distillation": False})
+    lab.handshake("run", WP)
+    assert lab.json("distill", "list")["candidates"] == []
+    assert lab.on_track("escalations/MT-001.json")["remediation"]["success_level"] == 1
+
+
+# -- poisoned attempts -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("student", "weakness"),
+    [("fails-on-purpose", "student_off_task"), ("gives-up", "student_did_not_try"), ("lies", "student_did_not_try")],
+)
+def test_a_failure_on_purpose_teaches_nothing(lab, student, weakness):
+    row = taught(lab, student)
+    assert weakness in weaknesses(row)
+    assert not row["distillation_eligible"] and row["data_trust_score"] < 0.7
+    assert weakness in refused(lab)
+    refused(lab, "dpo")
+
+
+def test_a_weak_check_teaches_nothing(lab):
+    """A command that passes whatever the files hold tells no good reply from a bad one."""
+    lab.drop(
+        lambda text: tiny_packet(text).replace(
+            "python -m unittest tests.test_pricing", "python -m compileall -q shop"
+        )
+    )
+    row = taught(lab, "lies")
+    assert "weak_check" in weaknesses(row) or "syntax_check_only" in weaknesses(row)
+    assert not row["distillation_eligible"]
+    refused(lab)
+
+
+def test_a_flaky_pass_teaches_nothing(lab):
+    test = lab.root / "tests" / "test_pricing.py"
+    text = test.read_text()
+    head, sep, tail = text.partition("\n\nif __name__")
+    test.write_text(head.rstrip("\n") + "\n" + FLAKY + sep + tail)
+    lab.git("commit", "-qam", "a test that is not sure of itself")
+    row = taught(lab, "errs")
+    assert "flaky_pass" in weaknesses(row)
+    assert not row["distillation_eligible"]
+    refused(lab)
+
+
+def test_a_text_that_is_not_what_was_recorded_is_not_exported(lab, tmp_path):
+    taught(lab, "errs")
+    job = lab.git("ls-tree", "--name-only", f"{TRACK}:jobs")
+    place = tmp_path / "elsewhere"
+    lab.git("worktree", "add", "-q", "--detach", str(place), TRACK)
+    reply = place / "jobs" / job / "steps" / "MT-001_iter-003" / "reply.md"
+    reply.write_text(reply.read_text().replace("19", "21"))
+    lab.git("-c", "core.hooksPath=/dev/null", "commit", "-qam", "a better answer", at=place)
+    tip = lab.git("rev-parse", "HEAD", at=place)
+    lab.git("worktree", "remove", "--force", str(place))
+    lab.git("-c", "core.hooksPath=/dev/null", "update-ref", f"refs/heads/{TRACK}", tip)
+    assert "the teacher's reply is not what was recorded" in refused(lab)
+    shown = lab.json("distill", "show", f"{WP}/MT-001")
+    assert shown["texts"]["teacher: reply"] is None
+
+
+# -- what is wrong with the call -------------------------------------------------------------------
+
+
+def test_bad_calls_say_what_to_do(lab):
+    assert "one of: openai-chat, sharegpt" in lab.handshake("distill", "export", "--format", "csv", code=2).stderr
+    assert "handshake distill list" in lab.handshake("distill", "show", f"{WP}/MT-001", code=2).stderr
+    assert "no candidates yet" in lab.handshake("distill", "list").stdout
+
+
+# -- drop-backs and skills -------------------------------------------------------------------------
+
+
+def test_a_drop_back_is_on_record_with_what_came_of_it(lab):
+    lab.drop(small_packet)
+    lab.served_by("errs", "solver", policy={"drop_back_strategy": "always"})
+    lab.handshake("run", WP)
+    record = lab.on_track("drop_backs/MT-001.json")
+    assert (record["from_level"], record["to_level"], record["outcome"]) == (1, 0, "SUCCEEDED")
+    assert record["next_mt_id"] == "MT-002"
+    found = lab.json("skills", "refresh")["drop_backs"]
+    assert [(row["succeeded"], row["escalated_again"], row["success_rate"]) for row in found] == [(1, 0, 1)] * len(
+        found
+    )
+    assert {row["failure_category"] for row in found} == {record["failure_category"]}
+
+
+def test_skills_are_proposed_in_a_file_and_written_only_when_accepted(lab):
+    lab.served_by("errs", "solver")
+    place = lab.root / ".handshake" / "config.yaml"
+    config = place.read_text() + (
+        "loras:  # what the server offers\n"
+        "  - id: shop-prices  # young\n"
+        "    base_model: m0\n"
+        "    served_as: errs\n"
+        "    trained_on_task_types: [python]\n"
+    )
+    place.write_text(config)
+    lab.handshake("run", WP)
+    said = lab.handshake("skills", "refresh").stdout
+    assert "shop-prices on m0: 1 tasks, 0% succeeded" in said
+    assert place.read_text() == config
+    proposal = lab.root / ".handshake" / "skills-proposal.yaml"
+    read = yaml.safe_load(proposal.read_text())
+    skill = next(row for row in read["skills"] if row["lora_id"] == "shop-prices")
+    assert skill["candidates"] == 1 and not skill["distillation_due"]
+    assert any(row["failure_category"] and row["lora_id"] == "shop-prices" for row in read["rows"])
+    assert "nothing to change" in lab.handshake("skills", "refresh", "--accept").stdout
+    # one failure is not enough to call an adapter weak; the user may say so in the file
+    skill.update(weak_on_task_types=["python"], training_priority="high")
+    proposal.write_text(yaml.safe_dump(read))
+    lab.handshake("skills", "refresh", "--accept")
+    assert place.read_text() == config + '    weak_on_task_types: ["python"]\n    training_priority: "high"\n'
+    assert shlex.split(lab.handshake("config", "show").stdout)
+
+
+def test_accepting_without_a_proposal_or_with_a_broken_one_changes_nothing(lab):
+    lab.served_by("errs")
+    before = (lab.root / ".handshake" / "config.yaml").read_text()
+    assert "handshake skills refresh" in lab.handshake("skills", "refresh", "--accept", code=2).stderr
+    (lab.root / ".handshake" / "skills-proposal.yaml").write_text("skills: maybe\n")
+    assert "skills-proposal.yaml" in lab.handshake("skills", "refresh", "--accept", code=2).stderr
+    assert (lab.root / ".handshake" / "config.yaml").read_text() == before
