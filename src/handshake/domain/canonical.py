@@ -36,7 +36,7 @@ def plain(value: Any) -> Any:
             if not (getattr(value, name) is None and field.default is None)
         }
     if isinstance(value, dict):
-        return {unicodedata.normalize("NFC", str(key)): plain(item) for key, item in value.items()}
+        return {_nfc(str(key)): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         items = [plain(item) for item in value]
         return sorted(items, key=_one_line) if isinstance(value, set | frozenset) else items
@@ -45,15 +45,20 @@ def plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return utc_text(value)
     if isinstance(value, str):
-        return value if value.isascii() else unicodedata.normalize("NFC", value)
+        return _nfc(value)
     if isinstance(value, float):
         rounded = round(value, 6)
         return int(rounded) if rounded.is_integer() else rounded
     return value
 
 
-def _one_line(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+def _nfc(text: str) -> str:
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+# made once: an encoder for each small value took longer than the value
+_one_line = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+_spaced = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(", ", ": "), allow_nan=False).encode
 
 
 def canonical_json(value: Any) -> bytes:
@@ -86,11 +91,8 @@ def _holds_rows(value: Any) -> bool:
 def _laid_out(value: Any, indent: str, *, top: bool = True) -> str:
     deeper = indent + " "
     if isinstance(value, dict) and value and (top or _holds_rows(value)):
-        rows = [
-            f"{deeper}{json.dumps(key, ensure_ascii=False)}: {_laid_out(value[key], deeper, top=False)}"
-            for key in sorted(value)
-        ]
+        rows = [f"{deeper}{_spaced(key)}: {_laid_out(value[key], deeper, top=False)}" for key in sorted(value)]
         return "{\n" + ",\n".join(rows) + f"\n{indent}}}"
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return "[\n" + ",\n".join(deeper + _laid_out(item, deeper, top=False) for item in value) + f"\n{indent}]"
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(", ", ": "), allow_nan=False)
+    return _spaced(value)

@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from handshake.domain.errors import EnvironmentProblem
-from handshake.repo.git import Repository
+from handshake.repo.git import Repository, TreeView
+from handshake.repo.objects import EXECUTABLE, REGULAR
 
 SYMLINK = 0o120000
 SUBMODULE = 0o160000
@@ -134,6 +135,62 @@ def changes_between(repo: Repository, a: str, b: str, paths: Collection[str] | N
     return tuple(sorted(changes, key=lambda change: change.path))
 
 
+def changes_to(base: TreeView, files: Mapping[str, bytes | None]) -> tuple[FileChange, ...]:
+    """What `changes_between` would say of known files, without a commit and without starting git.
+
+    Args:
+        base: the tree they are compared with.
+        files: the new contents by path, None for no file. A file keeps whether it may be executed.
+    """
+    changes = []
+    for path, after in sorted(files.items()):
+        before, mode = base.read(path), base.mode(path) or 0
+        after_mode = 0 if after is None else EXECUTABLE if mode == EXECUTABLE else REGULAR
+        if before == after and mode == after_mode:
+            continue
+        hunks = () if is_binary(before) or is_binary(after) else _hunks_of(before, after, mode, after_mode)
+        old = tuple(old for old, _ in hunks if old)
+        new = tuple(new for _, new in hunks if new)
+        changes.append(
+            FileChange(
+                path=path,
+                before=before,
+                after=after,
+                added=sum(end - start + 1 for start, end in new),
+                deleted=sum(end - start + 1 for start, end in old),
+                old_windows=old,
+                new_windows=new,
+                before_mode=mode,
+                after_mode=after_mode,
+                hunks=hunks,
+            )
+        )
+    return tuple(changes)
+
+
+def _hunks_of(before: bytes | None, after: bytes | None, mode: int, after_mode: int) -> _Hunks:
+    """By libgit2, which has git's own algorithm; a change of kind (link to file) is a deletion and a creation."""
+    import pygit2
+    from pygit2.enums import DiffOption
+
+    pairs = [(before, after)]
+    if mode and after_mode and mode & 0o170000 != after_mode & 0o170000:
+        pairs = [(before, None), (None, after)]
+    hunks: list[tuple[Window | None, Window | None]] = []
+    for old, new in pairs:
+        patch = pygit2.Patch.create_from(
+            old or b"", new or b"", flag=DiffOption.FORCE_TEXT, context_lines=0, interhunk_lines=0
+        )
+        hunks += [
+            (_lines(hunk.old_start, hunk.old_lines), _lines(hunk.new_start, hunk.new_lines)) for hunk in patch.hunks
+        ]
+    return tuple(hunks)
+
+
+def _lines(start: int, count: int) -> Window | None:
+    return (start, start + count - 1) if count else None
+
+
 @dataclass(frozen=True)
 class _Row:
     path: str
@@ -220,5 +277,4 @@ def _hunks(repo: Repository, a: str, b: str, rows: Sequence[_Row]) -> list[_Hunk
 
 
 def _window(start: bytes, count: bytes | None) -> Window | None:
-    length = 1 if count is None else int(count)
-    return (int(start), int(start) + length - 1) if length else None
+    return _lines(int(start), 1 if count is None else int(count))

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 from handshake.domain.packet import ManifestEntry
 from handshake.domain.packet_manifest import GATE_CODES
-from handshake.gates.changes import FileChange, changes_between, sha1_forms
+from handshake.gates.changes import FileChange, changes_between, changes_to, sha1_forms
 
-__all__ = ["FileChange", "changes_between", "manifest_entries", "needs_entry", "window_of"]
+__all__ = ["FileChange", "changes_between", "changes_to", "manifest_entries", "needs_entry", "window_of"]
 
 
 def needs_entry(path: str) -> bool:

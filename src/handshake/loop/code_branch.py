@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from handshake.domain.errors import EnvironmentProblem, HandshakeError
 from handshake.domain.progress import MtStatus
@@ -21,10 +21,10 @@ def moment_of_commit(run: Run) -> datetime:
 
     So what is done again gives the same commit, and what was announced of it stays true.
     """
-    git, ref = run.around.repo.git, f"refs/handshake/held/{run.job.wp_id}"
-    seconds, _, parents = git.text("for-each-ref", "--format=%(committerdate:unix) %(parent)", ref).partition(" ")
-    if parents == run.job.workspace.head_commit:
-        return datetime.fromtimestamp(int(seconds), UTC)
+    repo, ref = run.around.repo, f"refs/handshake/held/{run.job.wp_id}"
+    held = repo.ref_target(ref)
+    if held is not None and repo.parents(held) == (run.job.workspace.head_commit,):
+        return repo.commit_time(held)
     return run.around.clock.now()
 
 
@@ -35,7 +35,7 @@ def advance(run: Run, equipment: Equipment) -> None:
         HandshakeError: the branch holds commits that this run did not make.
     """
     _follow(run, equipment)
-    equipment.workspace.sync(run.job.workspace.head_commit)
+    equipment.workspace.follow(run.job.workspace.head_commit)
 
 
 def rebuild(run: Run, equipment: Equipment) -> None:

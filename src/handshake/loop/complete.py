@@ -16,7 +16,7 @@ from handshake.domain.packet_edit import with_manifest
 from handshake.domain.progress import MtStatus
 from handshake.domain.reply import FailureCategory
 from handshake.domain.states import Phase
-from handshake.gates.manifest import changes_between, manifest_entries
+from handshake.gates.manifest import changes_to, manifest_entries
 from handshake.learning.drop_back import DropBackRates, rates_of, recorded_outcomes
 from handshake.loop.code_branch import advance, hold, moment_of_commit
 from handshake.loop.drop_back_outcome import record_drop_back, settle_drop_back
@@ -90,15 +90,8 @@ def commit_files(
     space = run.job.workspace
     when = moment_of_commit(run)
     failpoint("wp.commit:before")
-    bare = equipment.objects.write_commit(
-        parent=space.head_commit,
-        base_tree=space.head_commit,
-        changes=dict(files),
-        message="candidate",
-        when=when,
-    )
     failpoint("manifest.write:before")
-    changed = changes_between(run.around.repo, space.base_commit, bare, tuple(files))
+    changed = changes_to(run.around.repo.tree(space.base_commit), files)
     entries = manifest_entries(changed)
     back_at_base = tuple(sorted(set(files) - {entry.target_file for entry in entries}))
     failpoint("manifest.write:after")

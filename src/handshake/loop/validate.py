@@ -156,12 +156,11 @@ def validate(
         ),
         *check_added_lines(base, now),
         *check_changed(base, now, grounds.already_satisfied),
-        *_strangers(equipment, mt, "before the verify commands"),
     ]
     specs: tuple[SpecResult, ...] = ()
     if any(base.get(path) != data for path, data in now.items()) or grounds.already_satisfied:
         specs = run_commands(run, equipment, grounds, sample, mt.verify)
-        reasons += _strangers(equipment, mt, "by a verify command")
+    reasons += _strangers(equipment, mt)
     reasons += [f"`{s.command}`: {s.reason}" for s in specs if s.blocking and not s.passed]
     output = "\n".join(s.stdout_tail + s.stderr_tail for s in specs)
     tests_now = count_tests(output)
@@ -192,13 +191,17 @@ def _category(specs: tuple[SpecResult, ...], reasons: list[str], output: str) ->
     )
 
 
-def _strangers(equipment: Equipment, mt: MicroTaskDefinition, when: str) -> list[str]:
-    """Files that are not the MT's to write and changed all the same: set back, and named."""
+def _strangers(equipment: Equipment, mt: MicroTaskDefinition) -> list[str]:
+    """Files that are not the MT's to write and changed all the same: set back, and named.
+
+    Looked for once, after the verify commands: whether one of them changed a file or it stood changed before,
+    what they said is then not about the tree that would be committed.
+    """
     strange = [path for path in equipment.workspace.changed_paths() if path not in mt.files.writable]
     if not strange:
         return []
     tracked = equipment.workspace.restore(strange)
-    return [f"{path} is not this task's to change, and was changed {when}" for path in tracked]
+    return [f"{path} is not this task's to change, and was changed before or by a verify command" for path in tracked]
 
 
 def _error_category(specs: tuple[SpecResult, ...]) -> str | None:

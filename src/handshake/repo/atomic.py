@@ -51,10 +51,19 @@ def sync_upwards(directory: Path, top: Path) -> None:
 def write_durably(path: Path, data: bytes, *, mode: int | None = None) -> None:
     """Replace a file as a whole: after a crash or power loss it is the old one or the new one.
 
+    Args and Raises: as `replace_file`.
+    """
+    replace_file(path, data, mode=mode, sync=True)
+
+
+def replace_file(path: Path, data: bytes, *, mode: int | None = None, sync: bool = False) -> None:
+    """Replace a file as a whole, so that a killed process leaves the old one or the new one.
+
     Args:
         path: its parent folders are made where they lack.
         data: the whole content.
         mode: permission bits; None keeps those of the file that is there, else 0o644.
+        sync: whether it must survive a power loss too. What can be made again, as a worktree can, need not.
 
     Raises:
         ResourceExhausted: the disk is full; the old file is untouched.
@@ -70,13 +79,15 @@ def write_durably(path: Path, data: bytes, *, mode: int | None = None) -> None:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
                 file.flush()
-                os.fsync(file.fileno())
+                if sync:
+                    os.fsync(file.fileno())
             temporary.chmod(mode)
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        sync_directory(path.parent)
+        if sync:
+            sync_directory(path.parent)
     except OSError as error:
         raise disk_error(error, f"cannot write {path}") from error
 

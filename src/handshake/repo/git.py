@@ -13,6 +13,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache, cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -306,16 +307,25 @@ class Repository:
         """Whether `older` is `newer` or stands in its history."""
         if older == newer and self._read_commit(older) == older:
             return True
-        if self.pygit2 is not None and self._read_commit(newer) == newer and self._first_parent(newer) == older:
+        if self._read_commit(newer) == newer and self.parents(newer)[:1] == (older,):
             return True  # the common case, a commit just made on top of another, needs no process
         return self.git.run("merge-base", "--is-ancestor", older, newer, check=False).code == 0
 
-    def _first_parent(self, commit: str) -> str | None:
+    def parents(self, commit: str) -> tuple[str, ...]:
+        """The parents of a commit that is stored here."""
+        if self.pygit2 is None:
+            return tuple(self.git.text("show", "--no-patch", "--format=%P", commit).split())
         import pygit2
 
-        assert self.pygit2 is not None
-        parents = self.pygit2[commit].peel(pygit2.Commit).parent_ids
-        return str(parents[0]) if parents else None
+        return tuple(str(parent) for parent in self.pygit2[commit].peel(pygit2.Commit).parent_ids)
+
+    def commit_time(self, commit: str) -> datetime:
+        """When a commit that is stored here was committed."""
+        if self.pygit2 is None:
+            return datetime.fromtimestamp(int(self.git.text("show", "--no-patch", "--format=%ct", commit)), UTC)
+        import pygit2
+
+        return datetime.fromtimestamp(self.pygit2[commit].peel(pygit2.Commit).commit_time, UTC)
 
     def head_branch(self) -> str | None:
         """The branch that is checked out here, or None when HEAD is detached."""

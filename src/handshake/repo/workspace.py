@@ -15,7 +15,7 @@ from handshake.config.failpoints import failpoint
 from handshake.domain.clock import Clock, SystemClock
 from handshake.domain.errors import CapabilityViolation, EnvironmentProblem, StaleOwner, UsageError
 from handshake.domain.settings import Identity
-from handshake.repo.atomic import disk_error, write_durably
+from handshake.repo.atomic import disk_error, replace_file, write_durably
 from handshake.repo.git import Git, GitFailed, Repository
 from handshake.repo.salvage import salvage_ref, save_detached_head, save_found
 from handshake.repo.store import ObjectStore, clear_stale_ref_lock
@@ -106,6 +106,20 @@ class Workspace:
         failpoint("worktree.reset:before")
         self.git.run("reset", "--hard", "--quiet")  # names no commit: it can never move the branch
         self.git.run("clean", "-d", "--force", "--quiet")
+        failpoint("worktree.reset:after")
+        return self.path
+
+    def follow(self, commit: str) -> Path:
+        """Make index and tracked files equal to the branch's head, which just moved to `commit`.
+
+        Untracked files are left to the next look for unexpected ones.
+
+        Raises:
+            StaleOwner: the branch is at another commit.
+        """
+        self._branch_is_at(commit)
+        failpoint("worktree.reset:before")
+        self.git.run("reset", "--hard", "--quiet")
         failpoint("worktree.reset:after")
         return self.path
 
@@ -314,9 +328,9 @@ class Workspace:
             if data is None:
                 place.unlink(missing_ok=True)
                 self._drop_empty_folders(place.parent)
-            else:
+            elif self.read(path) != data:
                 mode = None if place.exists() else (head.get(path) or 0o644) & 0o777
-                write_durably(place, data, mode=mode)
+                replace_file(place, data, mode=mode)
 
     def _inside(self, path: str, *, follow_last: bool = False) -> Path:
         """The place of a path, once every part of it is known to stay in the worktree."""
