@@ -7,8 +7,10 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from run_records import BRANCH, TRACK, WP, end_state, small_packet
@@ -20,27 +22,22 @@ pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SI
 # between these two a reply is paid for and not yet stored: it may be asked for once more
 MAY_COST_A_CALL = {"model.call:after", "reply.store:before"}
 
-# the same places later in a run: another micro-task, the last commits, the end
-LATER = (
-    "journal.append:after@9",
-    "journal.append:after@14",
-    "objects.write:after@2",
-    "objects.write:after@17",
+# One kill at each kind of place, at moments of a run that differ: before the first commit, in a step, between the
+# two branches, in a reset, at the end. The slow tier kills at every place, each time it is passed.
+QUICK = (
+    "journal.append:after",
+    "pack.index:before",
     "ref.update:before@2",
-    "ref.update:after@2",
-    "ref.update:before@3",
-    "ref.update:after@3",
-    "ref.update:before@7",
     "ref.update:after@7",
-    "ref.update:before@16",
-    "ref.update:before@19",
-    "ref.update:after@19",
-    "ref.update:after@20",
-    "model.call:after@2",
+    "model.call:after",
+    "reply.store:after",
+    "edit.file:after",
     "verify.end@2",
     "wp.commit:after@2",
+    "worktree.add:after",
     "worktree.reset:before@2",
-    "worktree.reset:after@5",
+    "packs.gather:after",
+    "final.commit:after",
 )
 
 
@@ -80,7 +77,7 @@ def journal(shop):
     return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
 
-@pytest.mark.parametrize("failpoint", [*NAMES, *LATER])
+@pytest.mark.parametrize("failpoint", QUICK)
 def test_a_kill_changes_nothing_in_the_end(small, solver, undisturbed, failpoint):
     expected, calls = undisturbed
     user, before = small.user_state(), len(solver.calls())
@@ -94,11 +91,41 @@ def test_a_kill_changes_nothing_in_the_end(small, solver, undisturbed, failpoint
     assert small.user_state() == user
 
 
-def test_killed_ten_times_at_random(small, solver, undisturbed):
+@pytest.mark.slow
+@pytest.mark.parametrize("failpoint", NAMES)
+def test_the_whole_matrix(failpoint):
+    """`bench/kill_matrix.py` kills at each time the place is passed, and says no if one row is wrong."""
+    bench = Path(__file__).parents[2] / "bench" / "kill_matrix.py"
+    done = subprocess.run(
+        [sys.executable, str(bench), "--every", "--only", failpoint, "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=290,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(done.stdout.splitlines()) >= 1
+
+
+@pytest.mark.slow
+def test_fifty_kills_at_random():
+    bench = Path(__file__).parents[2] / "bench" / "kill_matrix.py"
+    done = subprocess.run(
+        [sys.executable, str(bench), "--only", "nothing", "--random", "50"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=290,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "| 50 |" in done.stdout
+
+
+def test_killed_six_times_at_random(small, solver, undisturbed):
     expected, calls = undisturbed
     user, before = small.user_state(), len(solver.calls())
     moments = random.Random(20260122)
-    for _ in range(10):
+    for _ in range(6):
         child = small.start("run", WP)
         time.sleep(moments.uniform(0.05, 1.2))
         with suppress(ProcessLookupError):
@@ -107,8 +134,8 @@ def test_killed_ten_times_at_random(small, solver, undisturbed):
         assert small.user_state() == user
     small.handshake("run", WP)
     assert end_state(small) == expected
-    # at most one reply can be lost between its arrival and its storing at each of the ten kills
-    assert len(solver.calls()) - before <= calls + 10
+    # at most one reply can be lost between its arrival and its storing at each of the kills
+    assert len(solver.calls()) - before <= calls + 6
     small.git("fsck", "--strict")
 
 
