@@ -71,6 +71,11 @@ def die(shop, failpoint):
     assert child.returncode == -signal.SIGKILL, f"{failpoint} was not passed: exit {child.returncode}\n{err}"
 
 
+def salvaged(shop):
+    """The refs under which something was saved, oldest first."""
+    return shop.git("for-each-ref", "--format=%(refname)", f"refs/handshake/salvage/{WP}/").splitlines()
+
+
 def journal(shop):
     """All events in the local journal files, of whatever job."""
     files = sorted((shop.root / ".git" / "handshake" / "journal").glob("*/*.jsonl"))
@@ -89,6 +94,7 @@ def test_a_kill_changes_nothing_in_the_end(small, solver, undisturbed, failpoint
     assert len(solver.calls()) - before <= calls + (failpoint.partition("@")[0] in MAY_COST_A_CALL)
     assert len({event["job_id"] for event in journal(small)}) == 1
     assert small.user_state() == user
+    assert salvaged(small) == []  # what the run itself left half made is no find
 
 
 @pytest.mark.slow
@@ -153,10 +159,32 @@ def test_what_stands_in_a_killed_runs_worktree_is_kept(small):
     die(small, "edit.file:after")
     (small.worktree / "shop" / "note.txt").write_text("a person was here\n")
     small.handshake("run", WP)
-    refs = small.git("for-each-ref", "--format=%(refname)", f"refs/handshake/salvage/{WP}/").splitlines()
-    assert refs
-    assert small.git("show", f"{refs[-1]}:shop/note.txt") == "a person was here"
+    [ref] = salvaged(small)
+    assert small.git("diff", "--name-only", f"{ref}^", ref) == "shop/note.txt"
+    assert small.git("show", f"{ref}:shop/note.txt") == "a person was here"
     assert "note.txt" not in small.tree()
+
+
+def test_an_edit_of_a_person_in_the_running_tasks_file_is_kept_too(small, undisturbed):
+    expected, _ = undisturbed
+    die(small, "verify.start@2")
+    with (small.worktree / "shop" / "pricing.py").open("a") as file:
+        file.write("# a thought of mine\n")
+    small.handshake("run", WP)
+    [ref] = salvaged(small)
+    assert "# a thought of mine" in small.git("show", f"{ref}:shop/pricing.py")
+    assert end_state(small) == expected
+
+
+def test_a_killed_command_leaves_no_folder_behind(small, tmp_path):
+    temp = tmp_path / "temp"
+    temp.mkdir()
+    child = small.start("run", WP, HANDSHAKE_FAILPOINT="verify.end@2:kill", TMPDIR=str(temp))
+    child.wait()
+    (temp / "handshake-op-left").mkdir()
+    (temp / "handshake-op-left" / "in-use.lock").touch()
+    small.handshake("run", WP, TMPDIR=str(temp))
+    assert list(temp.glob("handshake-op-*")) == []
 
 
 def test_a_second_process_is_stopped_and_changes_nothing(small):

@@ -105,7 +105,7 @@ def _try(
         sample.text,
         mt_id=mt.mt_id,
         writable=mt.files.writable,
-        single_file_fence=prepared.stored.profile == "tiny" and len(mt.files.writable) == 1,
+        single_file_fence=prepared.has_single_file_fence(mt),
     )
     if parsed.edit_errors:
         return _nothing(number, before, parsed, "; ".join(parsed.edit_errors))

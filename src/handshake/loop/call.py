@@ -10,14 +10,15 @@ from handshake.domain.modelcall import ModelReply
 from handshake.loop.equipment import Equipment
 from handshake.loop.prepare import Prepared
 from handshake.loop.run import Run
+from handshake.models.replies import ReplyStore
 
 TIMEOUT_ATTEMPTS = 3
 
 
-def stored_reply(equipment: Equipment, prepared: Prepared) -> ModelReply | None:
+def stored_reply(replies: ReplyStore, prepared: Prepared) -> ModelReply | None:
     """The reply of this step, if one was paid for already."""
     for attempt in range(1, TIMEOUT_ATTEMPTS + 1):
-        reply = equipment.replies.get(prepared.request(attempt).content_key)
+        reply = replies.get(prepared.request(attempt).content_key)
         if reply is not None:
             return reply
     return None
@@ -29,7 +30,7 @@ def obtain_reply(run: Run, equipment: Equipment, mt: MicroTaskDefinition, prepar
     Raises:
         ModelFailed: timed out three times (each half as long again), or failed otherwise.
     """
-    reply = stored_reply(equipment, prepared)
+    reply = stored_reply(equipment.replies, prepared)
     if reply is None:
         reply = _call(run, equipment, mt, prepared)
     usage = reply.usage

@@ -7,6 +7,7 @@ from datetime import datetime
 from handshake.domain.errors import EnvironmentProblem, HandshakeError
 from handshake.domain.progress import MtStatus
 from handshake.loop.equipment import Equipment
+from handshake.loop.own_files import explained_contents
 from handshake.loop.run import Run
 
 
@@ -45,7 +46,7 @@ def rebuild(run: Run, equipment: Equipment) -> None:
         HandshakeError: the branch holds commits that this run did not make.
     """
     _follow(run, equipment)
-    equipment.workspace.ensure(run.job.workspace.head_commit)
+    equipment.workspace.ensure(run.job.workspace.head_commit, explained_contents(run, equipment))
     mts = run.plan.order
     index = run.job.execution_state.current_mt_index
     if index >= len(mts) or run.entry(mts[index]).status is not MtStatus.IN_PROGRESS:
@@ -68,7 +69,7 @@ def finish(run: Run, equipment: Equipment) -> None:
     """Give the WP branch of an ended job the commit that it still lacks, and its worktree the packet in it."""
     if last_step_is_open(run):
         _follow(run, equipment)
-        equipment.workspace.ensure(run.job.workspace.head_commit)
+        equipment.workspace.ensure(run.job.workspace.head_commit, explained_contents(run, equipment))
     elif _worktree_lacks_last_commit(run, equipment):
         equipment.workspace.sync(run.job.workspace.head_commit)
 

@@ -27,6 +27,7 @@ from handshake.repo.workspace import Workspace
 from handshake.toolbus.bus import ToolBus
 from handshake.toolbus.capabilities import profile_for
 from handshake.toolbus.sandbox import choose_sandbox
+from handshake.toolbus.scratch import clear_left_folders
 
 
 def run_packet(around: Surroundings, wp_id: str, *, again: bool = False) -> Run:
@@ -48,6 +49,7 @@ def run_packet(around: Surroundings, wp_id: str, *, again: bool = False) -> Run:
         branch = TrackingBranch(around.repo, wp_id, settings.tracking.namespace, objects=objects)
         clear_stale_ref_lock(around.repo, branch.ref)
         objects.clear_left_packs()
+        clear_left_folders()
         run = load_run(around, branch)
         if run is None or (run.ended and again):
             run = _create(around, branch, objects, pool, wp_id)

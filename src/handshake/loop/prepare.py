@@ -56,6 +56,10 @@ class Prepared:
     stored: StoredRequest
     prompt: str
 
+    def has_single_file_fence(self, mt: MicroTaskDefinition) -> bool:
+        """Whether a bare fence in the reply is the one file that the MT may write."""
+        return self.stored.profile == "tiny" and len(mt.files.writable) == 1
+
     def request(self, attempt: int) -> ModelRequest:
         """The call of that ordinal; each later one waits half as long again."""
         stored = self.stored
@@ -81,13 +85,20 @@ def prepare(run: Run, equipment: Equipment, mt: MicroTaskDefinition) -> Prepared
     """
     number = len(run.entry(mt.mt_id).iterations) + 1
     this_step = step_id(mt.mt_id, number)
-    stored = run.artifact_record(run.paths.step(this_step, "request.json"), StoredRequest)
-    if stored is not None and run.ledger.step(this_step) is not None:
-        prompt = (run.artifact(run.paths.step(this_step, "prompt.md")) or b"").decode("utf-8")
-        prepared = Prepared(this_step, number, stored, prompt)
+    prepared = as_published(run, this_step)
+    if prepared is not None and run.ledger.step(this_step) is not None:
         _begin(run, prepared, mt, fresh=False)
         return prepared
     return _prepare_anew(run, equipment, mt, number, this_step)
+
+
+def as_published(run: Run, of_step: str) -> Prepared | None:
+    """A step as it was sent, or is to be sent, to its model; None where the branch has no request of it."""
+    stored = run.artifact_record(run.paths.step(of_step, "request.json"), StoredRequest)
+    if stored is None:
+        return None
+    prompt = (run.artifact(run.paths.step(of_step, "prompt.md")) or b"").decode("utf-8")
+    return Prepared(of_step, int(of_step.rpartition("-")[2]), stored, prompt)
 
 
 def _prepare_anew(run: Run, equipment: Equipment, mt: MicroTaskDefinition, number: int, this_step: str) -> Prepared:

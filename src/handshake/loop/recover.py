@@ -14,8 +14,8 @@ from handshake.domain.errors import StateCorruption
 from handshake.domain.events import read_event
 from handshake.domain.ledger import StepStatus
 from handshake.domain.states import JobStatus
-from handshake.loop.call import TIMEOUT_ATTEMPTS
-from handshake.loop.prepare import Prepared, StoredRequest
+from handshake.loop.call import stored_reply
+from handshake.loop.prepare import as_published
 from handshake.loop.run import Run, Surroundings
 from handshake.models.replies import ReplyStore
 from handshake.recorder.journal import whole_lines
@@ -128,14 +128,8 @@ def _look_at_steps(run: Run, replies: ReplyStore) -> tuple[list[str], list[str]]
     for step in run.ledger.steps:
         if step.status is not StepStatus.IN_PROGRESS:
             continue
-        stored = run.artifact_record(run.paths.step(step.step_id, "request.json"), StoredRequest)
-        prompt = (run.artifact(run.paths.step(step.step_id, "prompt.md")) or b"").decode("utf-8")
-        keys = (
-            [Prepared(step.step_id, 0, stored, prompt).request(n).content_key for n in range(1, TIMEOUT_ATTEMPTS + 1)]
-            if stored
-            else []
-        )
-        if any(replies.get(key) is not None for key in keys):
+        prepared = as_published(run, step.step_id)
+        if prepared is not None and stored_reply(replies, prepared) is not None:
             recovered.append(step.step_id)
             continue
         again.append(step.step_id)

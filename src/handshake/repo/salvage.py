@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -25,11 +26,15 @@ def save_found(
     commit: str,
     when: datetime,
     settings: tuple[str, ...] = (),
+    explained: Mapping[str, Collection[bytes | None]] | None = None,
 ) -> str | None:
     """Save a folder's files that differ from `commit`, or that it lacks, as a child of `commit`.
 
     Ignored files, repositories inside the folder, and files that were only deleted are not saved. The folder
     need not be a sound worktree. The same content is saved once, however often this is called.
+
+    Args:
+        explained: contents by path that stand elsewhere too, or can be made again: they need no saving.
 
     Returns:
         The salvage commit, or None where there was nothing to save.
@@ -42,7 +47,10 @@ def save_found(
     found = {path: entry for path in _differing(repo, folder, commit, settings) if (entry := _entry(folder / path))}
     view = repo.tree(commit)
     found = {
-        path: entry for path, entry in found.items() if view.mode(path) != entry.mode or view.read(path) != entry.data
+        path: entry
+        for path, entry in found.items()
+        if (view.mode(path) != entry.mode or view.read(path) != entry.data)
+        and entry.data not in (explained or {}).get(path, ())
     }
     if not found:
         return None

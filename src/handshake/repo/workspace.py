@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from handshake.repo.salvage import salvage_ref, save_detached_head, save_found
 from handshake.repo.store import ObjectStore, clear_stale_ref_lock
 
 MARKER = "handshake-worktree"
+Known = Mapping[str, Collection[bytes | None]]
 
 # Bytes in the worktree are the bytes of the commit, on every system.
 WORKTREE_SETTINGS = (
@@ -67,12 +68,15 @@ class Workspace:
 
     # -- making it right ---------------------------------------------------------------------------
 
-    def ensure(self, commit: str) -> Path:
+    def ensure(self, commit: str, known: Known | None = None) -> Path:
         """The worktree, on its branch, its files equal to `commit`. Call only while holding the run lock.
 
         A worktree that is missing, moved, locked, half-written or dirty is set right or made anew; what it
         held and no commit has is first saved under `refs/handshake/salvage/<WP_ID>/`. A folder that is not
         a sound worktree is set aside, whole, beside it. Ignored files stay.
+
+        Args:
+            known: contents by path that the run can make again: no salvage is made of them.
 
         Raises:
             StaleOwner: the branch is at another commit.
@@ -88,12 +92,12 @@ class Workspace:
         self._bring_back()
         admin = self._sound_admin()
         if admin is None:
-            self._make_room(commit)
+            self._make_room(commit, known)
             self._add()
         else:
             _clear_leftovers(admin)
             if self._is_dirty(admin):
-                self.salvage(commit)
+                self.salvage(commit, known)
         return self.sync(commit)
 
     def sync(self, commit: str) -> Path:
@@ -123,14 +127,14 @@ class Workspace:
         failpoint("worktree.reset:after")
         return self.path
 
-    def salvage(self, commit: str) -> str | None:
+    def salvage(self, commit: str, known: Known | None = None) -> str | None:
         """Save what the folder holds and `commit` does not, as a commit with a ref of its own.
 
         Returns:
             The salvage commit, or None where there was nothing to save.
         """
         return save_found(
-            self._repo, self.objects, self.path, self.wp_id, commit, self._clock.now(), WORKTREE_SETTINGS
+            self._repo, self.objects, self.path, self.wp_id, commit, self._clock.now(), WORKTREE_SETTINGS, known
         )
 
     def salvage_refs(self) -> tuple[str, ...]:
@@ -197,13 +201,13 @@ class Workspace:
         write_durably(admin / MARKER, f"{self.wp_id}\n".encode())
         failpoint("worktree.add:after")
 
-    def _make_room(self, commit: str) -> None:
+    def _make_room(self, commit: str, known: Known | None) -> None:
         """Save what stands where the worktree belongs, then move it out of the way."""
         admin = self._admin_of(self.path)
         if admin is not None:
             save_detached_head(self._repo, self.objects, admin, self.wp_id)
         if os.path.lexists(self.path):
-            self.salvage(commit)
+            self.salvage(commit, known)
             aside = self._set_aside(self.path)
             pointer = aside / ".git"
             if pointer.is_file():  # else it would lead into the new worktree's git folder

@@ -9,7 +9,6 @@ import os
 import signal
 import stat
 import sys
-import tempfile
 from pathlib import Path
 
 from handshake.config.failpoints import failpoint
@@ -22,6 +21,7 @@ from handshake.toolbus.operations import ShellParams
 from handshake.toolbus.paths import directory_inside
 from handshake.toolbus.processes import Finished, run_bounded
 from handshake.toolbus.sandbox import Limits
+from handshake.toolbus.scratch import operation_folder
 
 MARKER = "HANDSHAKE_OP"
 _SIGNAL_BASE = 128
@@ -88,8 +88,7 @@ def run_shell(op: PlannedOperation, context: EngineContext) -> Answer:
 def _launch(op_id: str, params: ShellParams, budget: OperationBudget, context: EngineContext) -> Finished:
     worktree = context.worktree
     cwd = directory_inside(worktree, params.cwd)
-    with tempfile.TemporaryDirectory(prefix="handshake-op-", ignore_cleanup_errors=True) as folder:
-        scratch = Path(folder).resolve()
+    with operation_folder() as scratch:
         places = context.sandbox.places(scratch)
         env = clean_environment(
             worktree, os.environ, home=places.home, tmp=places.tmp, extra={**params.env, MARKER: op_id}
