@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,6 +18,8 @@ from handshake.toolbus.bus import ToolBus
 from handshake.toolbus.capabilities import default_profiles
 from handshake.toolbus.operations import shell_operation
 from handshake.toolbus.sandbox import OffSandbox, Sandbox, choose_sandbox
+
+sys.path.insert(0, str(Path(__file__).parent))  # for `escape_arena`
 
 ALLOWED = ("pytest", "python", "ruff", "cat", "sleep", "ls", "sh", "setsid", "kill", "head", "yes", "tr", "./run.sh")
 

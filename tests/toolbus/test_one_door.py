@@ -11,7 +11,7 @@ import handshake
 
 ROOT = Path(handshake.__file__).parent
 # who may start a program at all; `models` and `daemon` start their own, on the user's configuration
-MAY_START = ("repo/git.py", "toolbus/processes.py", "toolbus/bubblewrap.py", "models/", "daemon/")
+MAY_START = ("repo/git.py", "toolbus/processes.py", "toolbus/probing.py", "toolbus/confine.py", "models/", "daemon/")
 ENGINES = {"handshake.toolbus.shell": "run_shell", "handshake.toolbus.workspace": "apply_edits"}
 STARTERS = {"system", "popen", "spawnv", "spawnve", "execv", "execve", "execvp", "execvpe", "posix_spawn", "fork"}
 

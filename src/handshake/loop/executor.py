@@ -122,6 +122,7 @@ def equip(run: Run, objects: ObjectStore, pool: ProviderPool) -> Equipment:
         profiles={"Coder": profile_for(settings.commands.allow)},
         record=record,
         artifact_prefix=run.paths.root,
+        repository=around.repo.common_dir,
     )
     return Equipment(pool, reply_store(run), bus, workspace, objects)
 

@@ -6,57 +6,27 @@ profile is run once, and a write outside, a read of a secret and a connection mu
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import socket
 import stat
-import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from handshake.domain.errors import CapabilityViolation
-from handshake.toolbus.environment import clean_environment, readable_prefixes
+from handshake.toolbus.environment import readable_prefixes, system_files
+from handshake.toolbus.git_view import git_view
+from handshake.toolbus.probing import probe
 from handshake.toolbus.sandbox import LaunchPlan, Level, Limits, Places
+from handshake.toolbus.seccomp import compiled, namespace_filter
 
 # these are the sandbox's own, empty and private: nothing of the machine's temp directories is in them
 _TMP = "/tmp"  # noqa: S108 - see above
 _VAR_TMP = "/var/tmp"  # noqa: S108 - see above
 _SHM = "/dev/shm"  # noqa: S108 - see above
 _HOME = f"{_TMP}/.handshake-home"
-_ROOTS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
-# what programs need of /etc to find users, hosts, libraries, time zones and certificates; no secrets among them
-_ETC = (
-    "passwd",
-    "group",
-    "nsswitch.conf",
-    "hosts",
-    "host.conf",
-    "ld.so.cache",
-    "ld.so.conf",
-    "ld.so.conf.d",
-    "localtime",
-    "timezone",
-    "mime.types",
-    "protocols",
-    "services",
-    "alternatives",
-    "ssl/certs",
-    "ssl/openssl.cnf",
-    "ca-certificates",
-    "pki/tls/certs",
-    "pki/ca-trust/extracted",
-    "crypto-policies",
-    "fonts",
-    "java-17-openjdk",
-    "java-21-openjdk",
-    "os-release",
-)
-_PROBE_SECONDS = 20
 
 
 @dataclass(frozen=True)
@@ -65,6 +35,7 @@ class Features:
 
     disable_userns: bool = True
     sized_tmpfs: bool = True
+    seccomp: bool = True
 
 
 @dataclass(frozen=True)
@@ -89,7 +60,8 @@ class BubblewrapSandbox:
         """What it is and what it lacks."""
         lacks = [] if self.features.disable_userns else ["nested user namespaces stay possible"]
         lacks += [] if self.features.sized_tmpfs else ["temp directories are not sized"]
-        return "sandbox bubblewrap (full)" + (f"; this version is old: {', '.join(lacks)}" if lacks else "")
+        lacks += [] if self.features.seccomp else ["no filter of system calls"]
+        return "sandbox bubblewrap (full)" + (f"; what is missing here: {', '.join(lacks)}" if lacks else "")
 
     def places(self, scratch: Path) -> Places:
         """Directories that exist inside only."""
@@ -104,6 +76,7 @@ class BubblewrapSandbox:
         env: Mapping[str, str],
         limits: Limits,
         scratch: Path,
+        repository: Path | None = None,
     ) -> LaunchPlan:
         """The plan: bubblewrap itself gets the clean environment too, for `/proc/1/environ` shows it inside.
 
@@ -113,16 +86,30 @@ class BubblewrapSandbox:
         shown = self.prefixes
         if shown is None:
             shown = tuple(readable_prefixes(worktree, os.environ))
+        guard = _git_guard(worktree)
+        files = _Files()
         line = [self.program, *self._isolation(), *_root()]
+        if self.features.seccomp and (program := compiled(namespace_filter())) is not None:
+            line += ["--seccomp", files.holding(program)]
         line += ["--proc", "/proc", "--dev", "/dev", *self._tmpfs(_SHM, limits)]
         line += [*self._tmpfs(_TMP, limits), "--dir", _HOME, *self._tmpfs(_VAR_TMP, limits)]
         # after the temp directories: an interpreter may live below one of them
         line += _readable(shown)
+        if repository is not None and (view := git_view(repository, worktree)) is not None:
+            line += _readable(view.shown)
+            line += ["--ro-bind-data", files.holding(view.config), str(view.config_place)]
         # mounted last, so that no read-only prefix or temp directory covers it
-        line += ["--bind", str(worktree), str(worktree), *_git_guard(worktree)]
+        line += ["--bind", str(worktree), str(worktree), *guard]
         # the root and /dev are memory without a size: what is written there would be bounded by nothing
         line += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", str(cwd), "--", *argv]
-        return LaunchPlan(argv=tuple(line), cwd=Path("/"), env=env, complaint=b"bwrap: ")
+        return LaunchPlan(
+            argv=tuple(line),
+            cwd=Path("/"),
+            env=env,
+            pass_fds=tuple(files.opened),
+            close=files.close,
+            complaint=b"bwrap: ",
+        )
 
     def _isolation(self) -> list[str]:
         line = ["--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--hostname", "handshake"]
@@ -134,18 +121,33 @@ class BubblewrapSandbox:
         return [*size, "--tmpfs", place]
 
 
+class _Files:
+    """Files without a name, handed to the launcher by number."""
+
+    def __init__(self) -> None:
+        self.opened: list[int] = []
+
+    def holding(self, data: bytes) -> str:
+        """The number of a new one that holds `data`, to be read from its start."""
+        descriptor = os.memfd_create("handshake")
+        self.opened.append(descriptor)
+        os.write(descriptor, data)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        return str(descriptor)
+
+    def close(self) -> None:
+        """Close them all; the launcher has its own."""
+        while self.opened:
+            os.close(self.opened.pop())
+
+
 def _root() -> list[str]:
     """`/usr`, the links to it, and the few files of `/etc`."""
-    line = ["--ro-bind", "/usr", "/usr"]
-    for name in _ROOTS:
-        place = Path("/", name)
-        if place.is_symlink():
+    line: list[str] = []
+    for place in system_files():
+        if place.is_symlink() and place.parent == Path("/"):
             line += ["--symlink", str(place.readlink()), str(place)]
-        elif place.is_dir():
-            line += ["--ro-bind", str(place), str(place)]
-    for name in _ETC:
-        place = Path("/etc", name)
-        if place.exists():
+        else:
             line += ["--ro-bind", str(place.resolve()), str(place)]
     return line
 
@@ -171,25 +173,6 @@ def _git_guard(worktree: Path) -> list[str]:
     return ["--ro-bind", str(git), str(git)]
 
 
-_PROBE = """
-import json, socket, sys
-inside, outside, secret, port = sys.argv[1:5]
-said = {}
-def tries(name, act):
-    try:
-        act()
-        said[name] = True
-    except OSError:
-        said[name] = False
-tries("write_inside", lambda: open(inside, "w").close())
-tries("write_outside", lambda: open(outside, "w").close())
-tries("read_secret", lambda: open(secret).read())
-tries("connect", lambda: socket.create_connection(("127.0.0.1", int(port)), timeout=2).close())
-print(json.dumps(said))
-"""
-_WANTED = {"write_inside": True, "write_outside": False, "read_secret": False, "connect": False}
-
-
 @cache
 def probed_bubblewrap() -> tuple[BubblewrapSandbox | None, str]:
     """The backend if its real profile holds on this machine, else why not. Asked once per process."""
@@ -197,60 +180,16 @@ def probed_bubblewrap() -> tuple[BubblewrapSandbox | None, str]:
     if sys.platform != "linux" or program is None:
         return None, "bubblewrap is not installed" if sys.platform == "linux" else f"{sys.platform} has no bubblewrap"
     reason = ""
-    for features in (Features(), Features(disable_userns=False), Features(False, False)):
+    filtered = compiled(namespace_filter()) is not None
+    for features in (
+        Features(seccomp=filtered),
+        Features(disable_userns=False, seccomp=filtered),
+        Features(False, False, seccomp=filtered),
+        Features(False, False, seccomp=False),
+    ):
         backend = BubblewrapSandbox(program=program, features=features)
         failed = probe(backend)
         if failed is None:
             return backend, ""
         reason = reason or failed
     return None, reason
-
-
-def probe(backend: BubblewrapSandbox) -> str | None:
-    """Run the real profile once. None if it holds, else one sentence that says what did not."""
-    with tempfile.TemporaryDirectory(prefix="handshake-probe-") as folder, socket.socket() as server:
-        base = Path(folder).resolve()
-        worktree, outside, scratch = base / "worktree", base / "outside", base / "scratch"
-        for place in (worktree, outside, scratch):
-            place.mkdir()
-        (outside / "secret").write_text("secret\n", encoding="utf-8")
-        server.bind(("127.0.0.1", 0))
-        server.listen(1)
-        asked = (worktree / "w", outside / "w", outside / "secret", server.getsockname()[1])
-        places = backend.places(scratch)
-        plan = backend.wrap(
-            (sys.executable, "-I", "-S", "-c", _PROBE, *map(str, asked)),
-            worktree=worktree,
-            cwd=worktree,
-            env=clean_environment(worktree, os.environ, home=places.home, tmp=places.tmp),
-            limits=Limits(),
-            scratch=scratch,
-        )
-        try:
-            done = subprocess.run(  # noqa: S603 - the plan is ours, word for word
-                plan.argv,
-                cwd=plan.cwd,
-                env=dict(plan.env),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=_PROBE_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return f"bubblewrap did not answer within {_PROBE_SECONDS} s"
-        except OSError as error:
-            return f"bubblewrap cannot be started: {error.strerror}"
-        return _verdict(done, outside / "w")
-
-
-def _verdict(done: subprocess.CompletedProcess[bytes], written_outside: Path) -> str | None:
-    if done.returncode != 0:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        return f"bubblewrap failed: {said[-1] if said else f'exit {done.returncode}'}"
-    try:
-        said_inside = json.loads(done.stdout)
-    except ValueError:
-        return "the probe inside bubblewrap said nothing readable"
-    wrong = {name for name, wanted in _WANTED.items() if said_inside.get(name) is not wanted}
-    wrong |= {"write_outside"} if written_outside.exists() else set()
-    return f"bubblewrap does not hold: {', '.join(sorted(wrong))}" if wrong else None

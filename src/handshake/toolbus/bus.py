@@ -53,6 +53,7 @@ class ToolBus:
             check and finished command, before the result is given back.
         artifact_prefix: where outputs lie on the tracking branch, e.g. `jobs/<job_id>/steps/<step_id>`.
         registry: the shipped one, or a narrowed one.
+        repository: the git folder that the worktree belongs to: commands see what `git diff` needs of it.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class ToolBus:
         record: Recorded,
         artifact_prefix: str,
         registry: Registry | None = None,
+        repository: Path | None = None,
     ) -> None:
         self._worktree = worktree.resolve()
         self._clock = clock
@@ -73,6 +75,7 @@ class ToolBus:
         self._record = record
         self._prefix = artifact_prefix
         self._registry = registry or shipped_registry()
+        self._repository = repository
 
     def run(
         self, op: PlannedOperation, payloads: Mapping[str, bytes] | None = None, *, stage: Stage = "validation"
@@ -148,6 +151,7 @@ class ToolBus:
             sandbox=self._sandbox,
             artifact_prefix=self._prefix,
             payloads=payloads,
+            repository=self._repository,
         )
         try:
             return _ENGINES[op.engine_id](op, context)

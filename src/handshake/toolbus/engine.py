@@ -15,13 +15,14 @@ from handshake.toolbus.sandbox import Sandbox
 
 @dataclass(frozen=True)
 class EngineContext:
-    """What an engine may use."""
+    """What an engine may use. `repository`: the git folder of the repository whose worktree it is."""
 
     worktree: Path
     clock: Clock
     sandbox: Sandbox
     artifact_prefix: str
     payloads: Mapping[str, bytes] = field(default_factory=dict)
+    repository: Path | None = None
 
 
 @dataclass(frozen=True)

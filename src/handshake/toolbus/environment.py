@@ -24,6 +24,34 @@ _TOOLCHAINS: tuple[tuple[str, str | None], ...] = (
     (".sdkman/candidates", None),
     ("go/bin", None),
 )
+_ROOTS = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
+# what programs need of /etc to find users, hosts, libraries, time zones and certificates; no secrets among them
+_ETC = (
+    "passwd",
+    "group",
+    "nsswitch.conf",
+    "hosts",
+    "host.conf",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "localtime",
+    "timezone",
+    "mime.types",
+    "protocols",
+    "services",
+    "alternatives",
+    "ssl/certs",
+    "ssl/openssl.cnf",
+    "ca-certificates",
+    "pki/tls/certs",
+    "pki/ca-trust/extracted",
+    "crypto-policies",
+    "fonts",
+    "java-17-openjdk",
+    "java-21-openjdk",
+    "os-release",
+)
 _KEPT = ("LANG", "LANGUAGE", "TZ")
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 # below these a toolchain stands as a whole; elsewhere the directory beside `bin` may be somebody's home
@@ -70,6 +98,12 @@ def search_path(worktree: Path, inherited: Mapping[str, str]) -> list[str]:
     entries += [entry for entry in inherited.get("PATH", os.defpath).split(os.pathsep) if Path(entry).is_absolute()]
     entries.append(str(Path(sys.executable).parent))
     return list(dict.fromkeys(entries))
+
+
+def system_files() -> list[Path]:
+    """What of the system a sandbox shows read-only: `/usr`, what leads there or lies beside, some of `/etc`."""
+    places = [Path("/", name) for name in _ROOTS] + [Path("/etc", name) for name in _ETC]
+    return [place for place in places if place.exists()]
 
 
 def readable_prefixes(worktree: Path, inherited: Mapping[str, str]) -> list[Path]:

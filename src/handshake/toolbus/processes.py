@@ -20,6 +20,7 @@ from handshake.toolbus.sandbox import LaunchPlan
 
 _CHUNK = 64 * 1024
 _TICK = 0.05  # how soon the end of a silent process is seen, seconds
+_SUPERVISOR_SECONDS = 15.0  # it gives up after ten
 _DRAIN = 0.25  # how long a finished command's left-over children may still hold the pipes, seconds
 
 
@@ -32,6 +33,7 @@ class Finished:
     truncated: bool
     stdout: bytes
     stderr: bytes
+    out_of_memory: bool = False
 
 
 def run_bounded(plan: LaunchPlan, *, scratch: Path, timeout_s: float, output_bytes: int, marker: str) -> Finished:
@@ -59,14 +61,13 @@ def run_bounded(plan: LaunchPlan, *, scratch: Path, timeout_s: float, output_byt
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             pass_fds=plan.pass_fds,
-            preexec_fn=plan.in_child,  # noqa: PLW1509 - runs are single-threaded; a backend says what it does
             start_new_session=True,
         )
         try:
             timed_out, truncated = _watch(process, (out, err), time.monotonic() + timeout_s, output_bytes)
         finally:
             # also on Ctrl-C: a run that ends leaves nothing of its commands behind
-            _kill_all(process, marker)
+            _kill_all(process, marker, is_supervised=plan.is_supervised)
             for pipe in (process.stdout, process.stderr):
                 if pipe is not None:
                     pipe.close()
@@ -109,8 +110,16 @@ def _wait_briefly(process: subprocess.Popen[bytes], deadline: float) -> None:
         process.wait(min(_TICK, max(0.001, deadline - time.monotonic())))
 
 
-def _kill_all(process: subprocess.Popen[bytes], marker: str) -> None:
-    """The group, then whatever carries the marker; again until nothing is found."""
+def _kill_all(process: subprocess.Popen[bytes], marker: str, *, is_supervised: bool) -> None:
+    """The launcher ends all it started, or its group is killed; then whatever carries the marker, until none is left.
+
+    A launcher that supervises must live until it has killed the rest: its death would set them free.
+    """
+    if is_supervised:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_SUPERVISOR_SECONDS)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -1,14 +1,14 @@
 """The sandbox a command runs in: what a backend is, the two that hold nothing, and the choice.
 
 Contract: `tool-bus.md`, Sandbox. A backend turns a command line into a `LaunchPlan`; it starts nothing
-itself outside its probe. A plan can carry open files for the launcher (a seccomp filter), a step to run in the child
-before it becomes the command (Landlock), and a clean-up: further backends need no more.
+itself outside its probe. A plan can carry open files for the launcher (a seccomp filter) and a clean-up.
 """
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -18,7 +18,8 @@ from handshake.domain.errors import EnvironmentProblem
 Level = Literal["full", "partial", "none"]
 Mode = Literal["auto", "require", "off", "external"]
 
-_INSTALL = "apt install bubblewrap (or your system's like), or say `sandbox: off` in .handshake/config.yaml plainly"
+_LAUNCHER = Path(__file__).with_name("confine.py")
+LAUNCHER_COMPLAINT = b"handshake-confine: "
 
 
 @dataclass(frozen=True)
@@ -45,23 +46,26 @@ class Places:
 
 @dataclass(frozen=True)
 class LaunchPlan:
-    """How to start a command: everything `subprocess.Popen` needs, and how the launcher's own failure reads."""
+    """How to start a command: everything `subprocess.Popen` needs, and how the launcher's own failure reads.
+
+    `is_supervised`: the launcher ends all its descendants when it is told to end; it must not be killed before.
+    """
 
     argv: tuple[str, ...]
     cwd: Path
     env: Mapping[str, str]
     pass_fds: tuple[int, ...] = ()
-    in_child: Callable[[], None] | None = None
     close: Callable[[], None] = lambda: None
     complaint: bytes = b""
+    is_supervised: bool = False
 
 
 class Sandbox(Protocol):
-    """One way to hold a command."""
+    """One way to hold a command. `doctor` and the provenance of every result name it and its level."""
 
     @property
     def name(self) -> str:
-        """The backend: `bubblewrap`, `off`, `external`."""
+        """The backend: `bubblewrap`, `landlock`, `sandbox-exec`, `off`, `external`."""
         ...
 
     @property
@@ -82,8 +86,12 @@ class Sandbox(Protocol):
         env: Mapping[str, str],
         limits: Limits,
         scratch: Path,
+        repository: Path | None = None,
     ) -> LaunchPlan:
-        """The plan that runs `argv` in `cwd`, a directory of `worktree`, with exactly `env`."""
+        """The plan that runs `argv` in `cwd`, a directory of `worktree`, with exactly `env`.
+
+        `repository`: the git folder of the repository whose worktree it is, for a backend that can show part of it.
+        """
         ...
 
     def describe(self) -> str:
@@ -112,9 +120,12 @@ class _Bare:
         env: Mapping[str, str],
         limits: Limits,
         scratch: Path,
+        repository: Path | None = None,
     ) -> LaunchPlan:
-        """The command line as it is."""
-        return LaunchPlan(argv=argv, cwd=cwd, env=env)
+        """The command line, on Linux below a launcher that ends all its descendants with it."""
+        if sys.platform != "linux":
+            return LaunchPlan(argv=argv, cwd=cwd, env=env)
+        return supervised({"landlock": None}, argv, cwd=cwd, env=env)
 
 
 class OffSandbox(_Bare):
@@ -139,8 +150,14 @@ class ExternalSandbox(_Bare):
         )
 
 
+def supervised(spec: Mapping[str, object], argv: tuple[str, ...], *, cwd: Path, env: Mapping[str, str]) -> LaunchPlan:
+    """The plan of a command below the launcher of `confine`, which ends all its descendants with it."""
+    launcher = (sys.executable, "-I", "-S", str(_LAUNCHER), json.dumps(spec, sort_keys=True))
+    return LaunchPlan(argv=(*launcher, *argv), cwd=cwd, env=env, complaint=LAUNCHER_COMPLAINT, is_supervised=True)
+
+
 def choose_sandbox(mode: Mode) -> Sandbox:
-    """The sandbox for a configuration's `sandbox:`. `auto` and `require` probe the real profile once per process.
+    """The sandbox for a configuration's `sandbox:`. `auto` and `require` probe the real profiles once per process.
 
     Raises:
         EnvironmentProblem: none works (or, for `require`, none that is full); the sentence says why.
@@ -149,11 +166,35 @@ def choose_sandbox(mode: Mode) -> Sandbox:
         return OffSandbox()
     if mode == "external":
         return ExternalSandbox()
+    reasons = []
+    for name, backend, reason in probed_backends():
+        if backend is not None and (mode == "auto" or backend.level == "full"):
+            return backend
+        reasons.append(f"{name} is only {backend.level}" if backend is not None else reason)
     if sys.platform == "win32":
         raise EnvironmentProblem("Windows has no sandbox for verify commands", next_step="run Handshake inside WSL 2")
-    from handshake.toolbus.bubblewrap import probed_bubblewrap
+    raise EnvironmentProblem(f"no sandbox works here (sandbox: {mode}): {'; '.join(reasons)}", next_step=_mend())
 
-    backend, reason = probed_bubblewrap()
-    if backend is not None:
-        return backend
-    raise EnvironmentProblem(f"no sandbox works here (sandbox: {mode}): {reason}", next_step=_INSTALL)
+
+def probed_backends() -> Iterator[tuple[str, Sandbox | None, str]]:
+    """Each backend of this system, the strongest first: its name, itself if its real profile holds, else why not.
+
+    Given one by one: a weaker one is not tried before it is asked for.
+    """
+    if sys.platform == "linux":
+        from handshake.toolbus.bubblewrap import probed_bubblewrap
+        from handshake.toolbus.landlock import probed_landlock
+
+        yield ("bubblewrap", *probed_bubblewrap())
+        yield ("landlock", *probed_landlock())
+    elif sys.platform == "darwin":
+        from handshake.toolbus.seatbelt import probed_seatbelt
+
+        yield ("sandbox-exec", *probed_seatbelt())
+
+
+def _mend() -> str:
+    plainly = "say `sandbox: off` in .handshake/config.yaml plainly"
+    if sys.platform == "linux":
+        return f"apt install bubblewrap (or your system's like), or {plainly}"
+    return f"run inside a Linux container or virtual machine, or {plainly}"

@@ -6,21 +6,24 @@ Reached through `handshake.toolbus.bus.ToolBus` alone.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from handshake.config.failpoints import failpoint
 from handshake.domain.artifact import handle_for
 from handshake.domain.errors import CapabilityViolation, EnvironmentProblem
 from handshake.domain.operation import OperationBudget, OperationError, Output, PlannedOperation
+from handshake.toolbus.control_groups import control_group
 from handshake.toolbus.engine import Answer, EngineContext
 from handshake.toolbus.environment import clean_environment
 from handshake.toolbus.operations import ShellParams
 from handshake.toolbus.paths import directory_inside
 from handshake.toolbus.processes import Finished, run_bounded
-from handshake.toolbus.sandbox import Limits
+from handshake.toolbus.sandbox import Level, Limits
 from handshake.toolbus.scratch import operation_folder
 
 MARKER = "HANDSHAKE_OP"
@@ -96,20 +99,30 @@ def _launch(op_id: str, params: ShellParams, budget: OperationBudget, context: E
         limits = Limits(
             cpu_time_ms=budget.cpu_time_ms,
             memory_bytes=budget.memory_bytes,
-            # without a user namespace of its own the count would be of all that this user runs
-            processes=_PROCESSES if context.sandbox.level == "full" else None,
+            processes=_PROCESSES,
         )
         plan = context.sandbox.wrap(
-            _limited(params.command, limits), worktree=worktree, cwd=cwd, env=env, limits=limits, scratch=scratch
-        )
-        assert budget.output_bytes is not None
-        finished = run_bounded(
-            plan,
+            with_limits(params.command, limits, context.sandbox.level),
+            worktree=worktree,
+            cwd=cwd,
+            env=env,
+            limits=limits,
             scratch=scratch,
-            timeout_s=params.timeout_ms / 1000,
-            output_bytes=budget.output_bytes,
-            marker=f"{MARKER}={op_id}",
+            repository=context.repository,
         )
+        if shutil.which(plan.argv[0]) is None:
+            raise EnvironmentProblem(f"{plan.argv[0]} is not there any more", next_step="handshake doctor")
+        assert budget.output_bytes is not None
+        with control_group(op_id, limits) as group:
+            finished = run_bounded(
+                plan if group is None else replace(plan, argv=(*group.prefix, *plan.argv)),
+                scratch=scratch,
+                timeout_s=params.timeout_ms / 1000,
+                output_bytes=budget.output_bytes,
+                marker=f"{MARKER}={op_id}",
+            )
+            if group is not None and group.ran_out_of_memory():
+                finished = replace(finished, out_of_memory=True)
     if plan.complaint and finished.returncode == 1 and _is_complaint(finished, plan.complaint):
         raise EnvironmentProblem(
             f"the {context.sandbox.name} sandbox failed: {finished.stderr.decode('utf-8', 'replace').strip()}",
@@ -123,10 +136,14 @@ def _is_complaint(finished: Finished, prefix: bytes) -> bool:
     return finished.stderr.startswith(prefix) and not finished.stdout and finished.stderr.count(b"\n") <= 1
 
 
-def _limited(command: str, limits: Limits) -> tuple[str, ...]:
+def with_limits(command: str, limits: Limits, level: Level) -> tuple[str, ...]:
+    """The arguments that set the limits and then run `command` by the shell.
+
+    Processes are limited here only in a user namespace: elsewhere the count is of all that this user runs.
+    """
     cpu = "-" if limits.cpu_time_ms is None else str(-(-limits.cpu_time_ms // 1000))
     memory = "-" if limits.memory_bytes is None else str(limits.memory_bytes // 1024)
-    processes = "-" if limits.processes is None else str(limits.processes)
+    processes = "-" if limits.processes is None or level != "full" else str(limits.processes)
     return ("/bin/sh", "-c", _SET_LIMITS, cpu, memory, processes, command)
 
 
@@ -148,6 +165,10 @@ def _errors(
         return (OperationError(code="HSK-413", message=f"the output went over {budget.output_bytes} bytes"),)
     if finished.timed_out:
         return (OperationError(code="HSK-408", message=f"the command ran over {params.timeout_ms} ms"),)
+    if finished.out_of_memory and finished.returncode != 0:
+        return (
+            OperationError(code="HSK-413", message=f"the command used over {budget.memory_bytes} bytes of memory"),
+        )
     if timed_out:
         return (OperationError(code="HSK-408", message=f"the command used over {budget.cpu_time_ms} ms of CPU"),)
     return ()
