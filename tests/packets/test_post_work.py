@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -440,3 +441,59 @@ def test_any_real_change_passes_and_a_single_mutation_is_refused(make_project, b
         project.write(project.packet_path, data)
         project.commit("mutated")
         assert any(line.startswith("error") for line in judge(project))
+
+
+def test_a_scope_that_comes_with_the_work_was_signed_by_nobody(project) -> None:
+    text = project.read(project.packet_path)
+    project.git("rm", "-q", project.packet_path)
+    project.commit("no packet on the base")
+    project.git("checkout", "-q", "-b", "feat/WP-1-Demo-v1")
+    project.write(project.packet_path, text)
+    edit_app(project)
+    finish(project)
+    only("error HSK-POST-SCOPE the packet was signed in the same step that brought src/app.py", judge(project))
+
+
+def test_the_scope_counts_from_the_version_that_was_signed(project) -> None:
+    text = project.read(project.packet_path)
+    draft = text.replace(b"demo010120260101", b"<pending>").replace(b"  - lib/\n", b"  - lib/\n  - other/\n")
+    project.write(project.packet_path, draft)
+    project.commit("a draft on the base, wider than what is signed")
+    project.git("checkout", "-q", "-b", "feat/WP-1-Demo-v1")
+    project.write("other/x.py", "x\n")
+    finish(project)
+    assert any("HSK-POST-SIGNATURE no version of the packet was signed" in line for line in judge(project))
+    project.git("reset", "-q", "--hard", "main")
+    project.write(project.packet_path, text)
+    project.commit("signed, narrower")
+    project.write("other/x.py", "x\n")
+    finish(project)
+    assert any("other/x.py is not in IN_SCOPE_PATHS" in line for line in judge(project))
+    assert not any("HSK-POST-S" in line for line in judge(project))
+
+
+def test_thousands_of_blocks_on_one_file_are_judged_in_time(project) -> None:
+    project.write("lib/wide.txt", "".join(f"{n}\n" for n in range(10_000)))
+    project.commit("wide")
+    project.write("lib/wide.txt", "".join(f"{n}{'x' * (n % 2)}\n" for n in range(10_000)))
+
+    def split(entries: list[ManifestEntry]) -> list[ManifestEntry]:
+        [one] = entries
+        return [one.model_copy(update={"start": n, "end": n, "line_delta": 0}) for n in range(2, 10_001, 2)]
+
+    began = time.monotonic()
+    finish(project, split)
+    assert judge(project) == []
+    data = project.read(project.packet_path)
+    project.write(project.packet_path, data.replace(b"- **Start**: 5000\n", b"- **Start**: 5001\n"))
+    project.commit("one block lost its line")
+    assert any("lines 5000 to 5000 changed outside the window" in line for line in judge(project))
+    assert time.monotonic() - began < 60
+
+
+def test_a_large_binary_file_needs_no_patch(project) -> None:
+    project.write("lib/large.bin", b"\0" + bytes(range(256)) * 40_000)
+    finish(project)
+    assert judge(project) == []
+    [entry] = packet_of(project.read(project.packet_path)).manifest
+    assert (entry.start, entry.end, entry.line_delta) == (1, 1, 0)

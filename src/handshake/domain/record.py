@@ -8,4 +8,6 @@ from pydantic import BaseModel, ConfigDict
 class Record(BaseModel):
     """An immutable record: unknown fields and wrong types are errors, never dropped in silence."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, ser_json_timedelta="float")
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, ser_json_timedelta="float", defer_build=True
+    )

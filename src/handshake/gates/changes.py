@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from handshake.domain.errors import EnvironmentProblem
 from handshake.repo.git import Repository, TreeView
@@ -18,7 +19,8 @@ from handshake.repo.objects import EXECUTABLE, REGULAR
 SYMLINK = 0o120000
 SUBMODULE = 0o160000
 
-_HUNK = re.compile(rb"^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
+# lines of content begin with a sign, a blank or a backslash: these two are the patch's own
+_PATCH = re.compile(rb"^(?:(diff --git )|@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@)", re.MULTILINE)
 # Plumbing with every switch given: configuration, attributes and drivers of the repository change nothing.
 _DIFF = (
     "diff-tree",
@@ -39,6 +41,7 @@ _DIFF = (
 )
 
 Window = tuple[int, int]
+Sha1Forms = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
@@ -65,10 +68,20 @@ class FileChange:
         """Lines added less lines deleted."""
         return self.added - self.deleted
 
-    @property
+    @cached_property
     def last_line(self) -> int:
         """The highest line number the file has or had; 1 for an empty one."""
         return max(1, line_count(self.before), line_count(self.after))
+
+    @cached_property
+    def before_forms(self) -> Sha1Forms:
+        """The hashes of the old content."""
+        return sha1_forms(self.before)
+
+    @cached_property
+    def after_forms(self) -> Sha1Forms:
+        """The hashes of the new content."""
+        return self.before_forms if self.after is self.before else sha1_forms(self.after)
 
 
 def line_count(content: bytes | None) -> int:
@@ -83,15 +96,20 @@ def is_binary(content: bytes | None) -> bool:
     return content is not None and b"\0" in content[:8000]
 
 
-def sha1_forms(content: bytes | None) -> tuple[str, str, str]:
+def sha1_forms(content: bytes | None) -> Sha1Forms:
     """SHA-1 of a content with LF endings, as it is, and with CRLF endings; forty zeros for no file."""
     if content is None:
         zeros = "0" * 40
         return zeros, zeros, zeros
-    unix = content if is_binary(content) else content.replace(b"\r\n", b"\n")
-    dos = content if is_binary(content) else unix.replace(b"\n", b"\r\n")
-    first, second, third = (hashlib.sha1(data, usedforsecurity=False).hexdigest() for data in (unix, content, dos))
-    return first, second, third
+    raw = _sha1(content)
+    if is_binary(content):
+        return raw, raw, raw
+    unix = content.replace(b"\r\n", b"\n")
+    return raw if unix == content else _sha1(unix), raw, _sha1(unix.replace(b"\n", b"\r\n"))
+
+
+def _sha1(content: bytes) -> str:
+    return hashlib.sha1(content, usedforsecurity=False).hexdigest()
 
 
 def changes_between(repo: Repository, a: str, b: str, paths: Collection[str] | None = None) -> tuple[FileChange, ...]:
@@ -109,30 +127,32 @@ def changes_between(repo: Repository, a: str, b: str, paths: Collection[str] | N
     if not rows:
         return ()
     blobs = _blobs(repo, [sha for row in rows for sha in (row.old, row.new) if sha])
-    hunks = _hunks(repo, a, b, rows)
-    changes = []
-    for row, hunk in zip(rows, hunks, strict=True):
-        before = _content(blobs, row.old, row.old_mode)
-        after = _content(blobs, row.new, row.new_mode)
-        if is_binary(before) or is_binary(after):
-            hunk = ()  # noqa: PLW2901 - a binary file has no lines
-        old = tuple(old for old, _ in hunk if old)
-        new = tuple(new for _, new in hunk if new)
-        changes.append(
-            FileChange(
-                path=row.path,
-                before=before,
-                after=after,
-                added=sum(end - start + 1 for start, end in new),
-                deleted=sum(end - start + 1 for start, end in old),
-                old_windows=old,
-                new_windows=new,
-                before_mode=row.old_mode,
-                after_mode=row.new_mode,
-                hunks=hunk,
-            )
-        )
+    contents = [(_content(blobs, row.old, row.old_mode), _content(blobs, row.new, row.new_mode)) for row in rows]
+    # a binary file has no lines, and may be large: no patch is asked for it
+    lined = [row for row, sides in zip(rows, contents, strict=True) if not any(map(is_binary, sides))]
+    hunks = dict(zip((row.path for row in lined), _hunks(repo, a, b, lined), strict=True)) if lined else {}
+    changes = [
+        _change(row, before, after, hunks.get(row.path, ()))
+        for row, (before, after) in zip(rows, contents, strict=True)
+    ]
     return tuple(sorted(changes, key=lambda change: change.path))
+
+
+def _change(row: _Row, before: bytes | None, after: bytes | None, hunks: _Hunks) -> FileChange:
+    old = tuple(old for old, _ in hunks if old)
+    new = tuple(new for _, new in hunks if new)
+    return FileChange(
+        path=row.path,
+        before=before,
+        after=after,
+        added=sum(end - start + 1 for start, end in new),
+        deleted=sum(end - start + 1 for start, end in old),
+        old_windows=old,
+        new_windows=new,
+        before_mode=row.old_mode,
+        after_mode=row.new_mode,
+        hunks=hunks,
+    )
 
 
 def changes_to(base: TreeView, files: Mapping[str, bytes | None]) -> tuple[FileChange, ...]:
@@ -149,22 +169,7 @@ def changes_to(base: TreeView, files: Mapping[str, bytes | None]) -> tuple[FileC
         if before == after and mode == after_mode:
             continue
         hunks = () if is_binary(before) or is_binary(after) else _hunks_of(before, after, mode, after_mode)
-        old = tuple(old for old, _ in hunks if old)
-        new = tuple(new for _, new in hunks if new)
-        changes.append(
-            FileChange(
-                path=path,
-                before=before,
-                after=after,
-                added=sum(end - start + 1 for start, end in new),
-                deleted=sum(end - start + 1 for start, end in old),
-                old_windows=old,
-                new_windows=new,
-                before_mode=mode,
-                after_mode=after_mode,
-                hunks=hunks,
-            )
-        )
+        changes.append(_change(_Row(path, mode, after_mode, "", ""), before, after, hunks))
     return tuple(changes)
 
 
@@ -255,13 +260,11 @@ def _hunks(repo: Repository, a: str, b: str, rows: Sequence[_Row]) -> list[_Hunk
     names = [] if whole else ["--", *pathspecs]
     patch = repo.git.run(*_DIFF, "-p", "-U0", "--text", "--full-index", a, b, *names).stdout
     sections: list[list[tuple[Window | None, Window | None]]] = []
-    for line in patch.split(b"\n"):
-        if line.startswith(b"diff --git "):
+    for mark in _PATCH.finditer(patch):
+        if mark.group(1):
             sections.append([])
-        elif line.startswith(b"@@ "):
-            hunk = _HUNK.match(line)
-            if hunk and sections:
-                sections[-1].append((_window(hunk.group(1), hunk.group(2)), _window(hunk.group(3), hunk.group(4))))
+        elif sections:
+            sections[-1].append((_window(mark.group(2), mark.group(3)), _window(mark.group(4), mark.group(5))))
     if len(sections) != sum(row.sections for row in order):
         raise EnvironmentProblem(
             f"git lists {len(order)} changed files between {a} and {b} and shows {len(sections)}",

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from handshake.domain.packet import ManifestEntry
 from handshake.domain.packet_manifest import GATE_CODES
-from handshake.gates.changes import FileChange, changes_between, changes_to, sha1_forms
+from handshake.gates.changes import FileChange, changes_between, changes_to
 
 __all__ = ["FileChange", "changes_between", "changes_to", "manifest_entries", "needs_entry", "window_of"]
 
@@ -32,8 +32,8 @@ def entry_of(change: FileChange) -> ManifestEntry:
         start=start,
         end=end,
         line_delta=change.line_delta,
-        pre_sha1=sha1_forms(change.before)[0],
-        post_sha1=sha1_forms(change.after)[0],
+        pre_sha1=change.before_forms[0],
+        post_sha1=change.after_forms[0],
         gates=dict.fromkeys(GATE_CODES, True),
     )
 

@@ -2,33 +2,63 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 
 from handshake.domain.packet import Finding, ManifestEntry
 from handshake.domain.packet_fields import Remarks
 from handshake.domain.packet_manifest import GATE_CODES
 from handshake.domain.packet_scope import UnreadablePath, canonical_path
-from handshake.gates.changes import SUBMODULE, SYMLINK, FileChange, Window, sha1_forms
+from handshake.gates.changes import SUBMODULE, SYMLINK, FileChange, Window
+
+EntryKey = tuple[object, ...]
 
 
 @dataclass(frozen=True)
 class FileCase:
-    """One changed file and what is claimed of it."""
+    """One changed file and what is claimed of it. `known` are the blocks the packet had before the change."""
 
     change: FileChange
     entries: tuple[ManifestEntry, ...]
     in_scope: bool
     waived: bool = False
-    old_entries: tuple[ManifestEntry, ...] = ()
+    known: frozenset[EntryKey] = frozenset()
     broken_links: tuple[tuple[str, int], ...] = ()
     moved: bool = False
+
+    @cached_property
+    def claimed_delta(self) -> int:
+        """The line deltas of all blocks together."""
+        return sum(entry.line_delta for entry in self.entries)
+
+    @cached_property
+    def uncovered(self) -> Window | None:
+        """The first changed lines that lie in no block, in old or new numbering."""
+        blocks = sorted((entry.start, entry.end) for entry in self.entries)
+        starts = [start for start, _ in blocks]
+        reach = list(accumulate((end for _, end in blocks), max))
+        for hunk in self.change.hunks:
+            windows = [window for window in hunk if window]
+            first, last = min(start for start, _ in windows), max(end for _, end in windows)
+            at = bisect_right(starts, first) - 1
+            if at < 0 or reach[at] < last:
+                return windows[-1]
+        return None
+
+
+def entry_key(entry: ManifestEntry) -> EntryKey:
+    """All that a block claims, wherever it stands."""
+    claims = (entry.target_file, entry.start, entry.end, entry.line_delta, entry.pre_sha1, entry.post_sha1)
+    return (*claims, *sorted(entry.gates.items()))
 
 
 def judge_file(case: FileCase, packet_path: str, wp_id: str) -> list[Finding]:
     """What the ten gates say of a file's blocks: a box that is false, or true and not ticked, is an error."""
     remarks = Remarks(packet_path)
-    mend = f"mend the block in the packet of {wp_id}"
+    mend = f"mend the change or the block: handshake manifest write {wp_id}"
     for entry in case.entries:
         where = f"{entry.target_file}: "
         for gate, code in GATE_CODES.items():
@@ -40,11 +70,10 @@ def judge_file(case: FileCase, packet_path: str, wp_id: str) -> list[Finding]:
                 )
             elif not ticked:
                 remarks.error(code, entry.line - 1, f"{where}{gate} is not ticked", mend)
-        for name, written, content in (
-            ("Pre-SHA1", entry.pre_sha1, case.change.before),
-            ("Post-SHA1", entry.post_sha1, case.change.after),
+        for name, written, forms in (
+            ("Pre-SHA1", entry.pre_sha1, case.change.before_forms),
+            ("Post-SHA1", entry.post_sha1, case.change.after_forms),
         ):
-            forms = sha1_forms(content)
             if written != forms[0] and written in forms:
                 remarks.warning(
                     "C701-G05", entry.line - 1, f"{where}{name} is that of the content before LF endings", mend
@@ -64,16 +93,8 @@ def _plan(case: FileCase, entry: ManifestEntry) -> str:
 
 
 def _rails(case: FileCase, entry: ManifestEntry) -> str:
-    blocks = [(other.start, other.end) for other in case.entries]
-    for hunk in case.change.hunks:
-        if not any(all(_inside(window, block) for window in hunk if window) for block in blocks):
-            start, end = next(window for window in reversed(hunk) if window)
-            return f"lines {start} to {end} changed outside the window"
-    return ""
-
-
-def _inside(window: Window, block: Window) -> bool:
-    return block[0] <= window[0] and window[1] <= block[1]
+    lines = case.uncovered
+    return f"lines {lines[0]} to {lines[1]} changed outside the window" if lines else ""
 
 
 def _filename(case: FileCase, entry: ManifestEntry) -> str:
@@ -89,17 +110,17 @@ def _filename(case: FileCase, entry: ManifestEntry) -> str:
 
 
 def _pre_sha1(case: FileCase, entry: ManifestEntry) -> str:
-    forms = sha1_forms(case.change.before)
+    forms = case.change.before_forms
     return "" if entry.pre_sha1 in forms else f"the base has {forms[0]}"
 
 
 def _post_sha1(case: FileCase, entry: ManifestEntry) -> str:
-    forms = sha1_forms(case.change.after)
+    forms = case.change.after_forms
     return "" if entry.post_sha1 in forms else f"what is being committed has {forms[0]}"
 
 
 def _line_delta(case: FileCase, entry: ManifestEntry) -> str:
-    claimed = sum(other.line_delta for other in case.entries)
+    claimed = case.claimed_delta
     return "" if claimed == case.change.line_delta else f"git counts {case.change.line_delta}, the manifest {claimed}"
 
 
@@ -108,14 +129,14 @@ def _links(case: FileCase, entry: ManifestEntry) -> str:
 
 
 def _written(case: FileCase, entry: ManifestEntry) -> str:
-    same = any(other.model_dump(exclude={"line"}) == entry.model_dump(exclude={"line"}) for other in case.old_entries)
+    same = entry_key(entry) in case.known
     return "the block was there before this change: it was not written for it" if same else ""
 
 
 def _preimage(case: FileCase, entry: ManifestEntry) -> str:
     if case.moved:
         return "the revisions moved while they were judged"
-    forms = sha1_forms(case.change.before)
+    forms = case.change.before_forms
     return "" if entry.pre_sha1 in forms else f"the base content ({forms[0]}) is not that of Pre-SHA1"
 
 

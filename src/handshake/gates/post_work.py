@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from handshake.domain.packet import Finding, ManifestEntry, Packet, Waiver
@@ -20,19 +19,11 @@ from handshake.gates.links import broken_links
 from handshake.gates.manifest import needs_entry
 from handshake.gates.manifest_gates import FileCase, judge_file
 from handshake.gates.phase import phase_findings
+from handshake.gates.signed import Signed, signed_before
 from handshake.repo.git import Repository
 from handshake.repo.tree import TreeView
 
 _SHA = re.compile(r"^[0-9a-f]{40}(?:[0-9a-f]{24})?$")
-
-
-@dataclass(frozen=True)
-class _Signed:
-    """The packet whose scope and waivers count, and the one whose manifest is judged."""
-
-    scope: tuple[str, ...]
-    waivers: tuple[Waiver, ...]
-    old_entries: tuple[ManifestEntry, ...]
 
 
 def post_work(
@@ -71,9 +62,13 @@ def post_work(
     _remark_on_ascii(reading, remarks, ascii_level)
     remarks.findings += phase_findings(reading.lines, packet_path, manifest_is_evidence=mode == "strict")
     if reading.packet is not None:
-        signed = _signed(repo, old, new, packet_path, reading.packet, remarks)
+        own = own_files(reading.packet)
+        work = [change for change in changes if change.path not in own]
+        # a commit of the packet alone is how a scope comes to be signed
+        signed = signed_before(repo, old, new, reading.packet, remarks) if work else Signed()
         moved = (_named(repo, base), _named(repo, head)) != (old, new)
-        _judge_changes(repo, changes, reading.packet, signed, new, remarks, moved=moved)
+        broken = broken_links(repo, new, packet_path) if reading.packet.manifest else ()
+        remarks.findings += judge_changes(work, reading.packet, signed, broken=broken, moved=moved)
     return sorted(remarks.findings, key=lambda f: (f.severity, f.file, f.line or 0, f.code, f.what))
 
 
@@ -91,68 +86,35 @@ def _remark_on_ascii(reading: PacketReading, remarks: Remarks, level: Literal["e
         say("HSK-POST-ASCII", lines[0], f"{len(lines)} lines are not ASCII", "write `-`, straight quotes and `...`")
 
 
-def _signed(repo: Repository, base: str, head: str, packet_path: str, packet: Packet, remarks: Remarks) -> _Signed:
-    """Scope and waivers as signed before the change: at the base, else where the packet first came in."""
-    before = TreeView(repo.git, repo.pygit2, base).read(packet_path)
-    old = None if before is None else read_packet(before, packet_path).packet
-    entries = old.manifest if old else ()
-    if before is None:
-        first = _first_with(repo, base, head, packet_path)
-        data = None if first is None else TreeView(repo.git, repo.pygit2, first).read(packet_path)
-        old = None if data is None else read_packet(data, packet_path).packet
-    if old is None:
-        if before is not None:
-            remarks.error(
-                "HSK-POST-SCOPE", None, "the packet at the base cannot be read: its scope is unknown", "git log -- it"
-            )
-            return _Signed((), (), ())
-        old = packet
-    elif set(packet.in_scope_paths) - set(old.in_scope_paths):
-        widened = ", ".join(sorted(set(packet.in_scope_paths) - set(old.in_scope_paths)))
-        remarks.warning(
-            "HSK-POST-SCOPE",
-            None,
-            f"this change adds {widened} to its own scope; the scope that was signed counts",
-            "commit a change of scope before the work",
-        )
-    return _Signed(old.in_scope_paths, old.waivers, entries)
+def own_files(packet: Packet) -> tuple[str, ...]:
+    """The packet's own papers: a change of theirs is judged by other means."""
+    return packet.path, f"docs/validator_gates/{packet.wp_id}.json"
 
 
-def _first_with(repo: Repository, base: str, head: str, path: str) -> str | None:
-    """The first commit after `base` that has the packet; `head` may be a bare tree: then HEAD's commits count."""
-    kinds = [repo.git.text("cat-file", "-t", revision) for revision in (base, head)]
-    tip = head if kinds[1] == "commit" else repo.resolve("HEAD")
-    if tip is None:
-        return None
-    exclude = [f"^{base}"] if kinds[0] == "commit" else []
-    listed = repo.git.text(
-        "rev-list", "--reverse", "--topo-order", tip, *exclude, "--", f":(top,literal){path}"
-    ).split()
-    return next((commit for commit in listed if TreeView(repo.git, repo.pygit2, commit).read(path) is not None), None)
-
-
-def _judge_changes(
-    repo: Repository,
+def judge_changes(
     changes: Sequence[FileChange],
     packet: Packet,
-    signed: _Signed,
-    head: str,
-    remarks: Remarks,
+    signed: Signed,
     *,
-    moved: bool,
-) -> None:
+    broken: tuple[tuple[str, int], ...] = (),
+    moved: bool = False,
+    whole: bool = True,
+) -> list[Finding]:
+    """What scope and manifest say of changed files; the packet's own papers must not be among them.
+
+    Args:
+        broken: linked paths that are not there, with their lines.
+        moved: whether the revisions moved while they were judged.
+        whole: whether these are all changed files, so that a block of any other is one too many.
+    """
+    remarks = Remarks(packet.path)
     by_file: dict[str, list[ManifestEntry]] = {}
     for entry in packet.manifest:
         by_file.setdefault(entry.target_file, []).append(entry)
-    own = (packet.path, f"docs/validator_gates/{packet.wp_id}.json")
-    changed = {change.path for change in changes}
-    broken = broken_links(repo, head, packet.path)
     for change in changes:
-        if change.path in own:
-            continue
+        entries = by_file.get(change.path, [])
         waived = is_waived(change.path, signed.waivers)
         inside = waived or in_scope(change.path, signed.scope)
-        entries = by_file.get(change.path, [])
         if not inside:
             remarks.error(
                 "C701-G02",
@@ -162,28 +124,39 @@ def _judge_changes(
             )
         if not entries and needs_entry(change.path):
             remarks.error(
-                "C701-G05", None, f"{change.path} has no manifest block", f"add one to the packet of {packet.wp_id}"
+                "C701-G05",
+                None,
+                f"{change.path} has no manifest block",
+                f"handshake manifest write {packet.wp_id}",
             )
         case = FileCase(
             change=change,
             entries=tuple(entries),
             in_scope=inside,
             waived=waived,
-            old_entries=signed.old_entries,
+            known=signed.known,
             broken_links=broken,
             moved=moved,
         )
         remarks.findings += judge_file(case, packet.path, packet.wp_id)
+    if whole:
+        _remark_on_idle_blocks(packet, {change.path for change in changes}, remarks)
+    return remarks.findings
+
+
+def _remark_on_idle_blocks(packet: Packet, changed: set[str], remarks: Remarks) -> None:
+    folded = {path.casefold(): path for path in sorted(changed, reverse=True)}
     for entry in packet.manifest:
-        if entry.target_file not in changed:
-            same = next((path for path in sorted(changed) if path.casefold() == entry.target_file.casefold()), None)
-            what = f"; the file's name is {same}" if same else ""
-            remarks.error(
-                "C701-G06" if same else "C701-G05",
-                entry.line - 1,
-                f"the manifest has a block for {entry.target_file}, which did not change{what}",
-                "take the block out of the packet",
-            )
+        if entry.target_file in changed:
+            continue
+        same = folded.get(entry.target_file.casefold())
+        what = f"; the file's name is {same}" if same else ""
+        remarks.error(
+            "C701-G06" if same else "C701-G05",
+            entry.line - 1,
+            f"the manifest has a block for {entry.target_file}, which did not change{what}",
+            f"handshake manifest write {packet.wp_id}",
+        )
 
 
 def is_waived(path: str, waivers: Sequence[Waiver]) -> bool:

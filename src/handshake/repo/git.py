@@ -230,9 +230,14 @@ class Repository:
         git_dir: this checkout's own git folder.
         common_dir: the git folder that all worktrees share.
         object_format: `sha1` or `sha256`.
+        libgit2: whether objects may be read by libgit2. A git hook says no: importing it costs more than
+            the few git commands it would save.
     """
 
-    def __init__(self, root: Path, git_dir: Path, common_dir: Path, object_format: str) -> None:
+    def __init__(
+        self, root: Path, git_dir: Path, common_dir: Path, object_format: str, *, libgit2: bool = True
+    ) -> None:
+        self._libgit2 = libgit2
         self.root = root
         self.git_dir = git_dir
         self.common_dir = common_dir
@@ -259,7 +264,7 @@ class Repository:
     @cached_property
     def pygit2(self) -> pygit2.Repository | None:
         """The repository opened by libgit2, or None where it cannot open it (SHA-256, reftable)."""
-        return open_pygit2(self.common_dir)
+        return open_pygit2(self.common_dir) if self._libgit2 else None
 
     @property
     def uses_reftable(self) -> bool:
@@ -389,8 +394,11 @@ def _head_ref(git_dir: Path) -> str | None:
     return head.removeprefix("ref: ") if head.startswith("ref: ") else None
 
 
-def find_repository(start: Path) -> Repository:
+def find_repository(start: Path, *, libgit2: bool = True) -> Repository:
     """The repository that `start`, a folder or file in a checkout, belongs to.
+
+    Args:
+        libgit2: see `Repository`.
 
     Raises:
         EnvironmentProblem: git is missing or older than 2.30, or refuses the folder's owner.
@@ -418,7 +426,9 @@ def find_repository(start: Path) -> Repository:
     if result.code != 0 or len(lines) != 6:
         raise _not_usable(folder, result, lines)
     _, _, object_format, git_dir, common_dir, top = lines
-    return Repository(Path(top).resolve(), Path(git_dir).resolve(), (folder / common_dir).resolve(), object_format)
+    return Repository(
+        Path(top).resolve(), Path(git_dir).resolve(), (folder / common_dir).resolve(), object_format, libgit2=libgit2
+    )
 
 
 def _not_usable(folder: Path, result: GitResult, lines: list[str]) -> HandshakeError:

@@ -74,10 +74,15 @@ class TreeView:
             if item is None or item.filemode != _DIRECTORY:
                 return ()
             return tuple(sorted(prefix + path for path in self._walk(self._handle[item.id])))
+        if self._entries is None:
+            return tuple(sorted(self._git.names("ls-tree", "-r", "-z", "--name-only", self.commit, "--", prefix)))
         return tuple(path for path in self.paths() if path.startswith(prefix))
 
     def read(self, path: str) -> bytes | None:
         """A file's bytes, or None where there is no such file."""
+        if self._entries is None and self._handle is None:
+            found = self._git.run("cat-file", "blob", f"{self.commit}:{path}", check=False)
+            return found.stdout if found.code == 0 else None
         entry = self._entry(path)
         if entry is None:
             return None
