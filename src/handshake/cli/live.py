@@ -15,8 +15,9 @@ EXCERPT_LINES = 12
 class LiveView:
     """Renders events as lines. On a terminal the last line shows what is being done, and since when."""
 
-    def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, verbose: bool = False, name: str = "") -> None:
         self._quiet = quiet
+        self._name = f"{name}  " if name else ""
         self._verbose = verbose
         self._tty = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._colour = self._tty and not os.environ.get("NO_COLOR")
@@ -29,7 +30,7 @@ class LiveView:
         if line is None or self._quiet:
             return
         self.stop()
-        clock = time.strftime("%H:%M:%S")
+        clock = f"{self._name}{time.strftime('%H:%M:%S')}"
         colour = _COLOURS.get(event.event_type) if self._colour else None
         if event.event_type == "FR-EVT-MT-012" and self._colour:
             colour = "32" if event.payload["passed"] else "33"
@@ -71,6 +72,14 @@ class LiveView:
             sys.stderr.write(f"{dim}          | {line[:110]}{plain}\n")
         sys.stderr.flush()
 
+    def note(self, text: str) -> None:
+        """Show a line that is no event."""
+        if self._quiet:
+            return
+        self.stop()
+        sys.stderr.write(f"{self._name}{time.strftime('%H:%M:%S')}  {text}\n")
+        sys.stderr.flush()
+
     def stop(self) -> None:
         """Take the moving line away."""
         if self._status is not None:
@@ -103,12 +112,13 @@ def line_of(event: Event) -> str | None:
             f"{at}: {p['token_usage']['prompt_tokens']} tokens in,"
             f" {p['token_usage']['completion_tokens']} out, {p['latency_ms'] / 1000:.1f} s"
         ),
+        "FR-EVT-MT-011": lambda: f"{event.wp_id}: {p['reason']}",
         "FR-EVT-MT-012": lambda: f"{at}: {_verdict(p)}",
         "FR-EVT-MT-003": lambda: None if p["outcome"]["claimed_complete"] else f"{at}: {_unclaimed(p)}",
         "FR-EVT-MT-004": lambda: f"{mt}: done, commit {p['commit'][:10]}",
         "FR-EVT-MT-005": lambda: f"{mt}: escalates from {p['from_model']} to {p['to_model']} ({p['reason']})",
         "FR-EVT-MT-006": lambda: f"{mt}: hard gate: {p['reason']}",
-        "FR-EVT-MT-007": lambda: f"{mt}: waits at a pause point",
+        "FR-EVT-MT-007": lambda: f"{mt}: waits at a pause point" if mt else f"{event.wp_id}: pauses, as asked",
         "FR-EVT-MT-008": lambda: f"decided by {p['decided_by']}: {p['decision']}",
         "FR-EVT-MT-009": lambda: f"{event.wp_id}: {p['outcome'].replace('_', ' ')}",
         "FR-EVT-MT-010": lambda: f"{event.wp_id}: failed: {p['reason']}",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import getpass
 import socket
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import typer
 
 from handshake.cli.options import Json, open_surroundings, write, write_json
 from handshake.domain.errors import UsageError
+
+if TYPE_CHECKING:
+    from handshake.loop.run import Run, Surroundings
 
 ANSWERS = ("continue", "skip", "abort")
 
@@ -31,19 +34,15 @@ def decide(
     as_json: Json = False,
 ) -> None:
     """Answer a hard gate or a pause. Example: handshake decide WP-1-Demo continue --note "use UTC" """
-    from handshake.cli.verb_status import load_runs
-    from handshake.loop.human import write_decision
+    from handshake.loop.decisions import write_decision
 
     if answer not in ANSWERS:
         raise UsageError(f"{answer!r} is no decision", next_step=f"use one of: {', '.join(ANSWERS)}")
     around = open_surroundings(context.obj)
-    runs = load_runs(around, wp_id)
-    if not runs:
-        raise UsageError(f"{wp_id} has no run yet", next_step=f"handshake run {wp_id}")
     decision = write_decision(
-        runs[0],
+        run_to_decide(around, wp_id),
         cast(Literal["continue", "skip", "abort"], answer),
-        decided_by=_who(around.repo.git.run("config", "user.email", check=False).stdout.decode().strip()),
+        decided_by=who_decides(around),
         decided_at=around.clock.now(),
         note=message,
         add_iterations=add_iterations,
@@ -57,5 +56,21 @@ def decide(
         write(f"{wp_id}: gate {decision.number} answered with {answer}. Next: handshake run {wp_id}")
 
 
-def _who(email: str) -> str:
+def run_to_decide(around: Surroundings, wp_id: str) -> Run:
+    """The run that a human speaks of.
+
+    Raises:
+        UsageError: there is none.
+    """
+    from handshake.cli.verb_status import load_runs
+
+    runs = load_runs(around, wp_id)
+    if not runs:
+        raise UsageError(f"{wp_id} has no run yet", next_step=f"handshake run {wp_id}")
+    return runs[0]
+
+
+def who_decides(around: Surroundings) -> str:
+    """The person at the keyboard: git's e-mail address, else user and machine."""
+    email = around.repo.git.run("config", "user.email", check=False).stdout.decode().strip()
     return email or f"{getpass.getuser()}@{socket.gethostname()}"

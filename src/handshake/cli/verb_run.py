@@ -21,6 +21,7 @@ def run(
     wp_id: str = typer.Argument(help="The packet's id, e.g. WP-1-Demo."),
     again: bool = typer.Option(False, "--again", help="Start a new job although the last one ended."),
     verbose: bool = typer.Option(False, "--verbose", "-v", help="Show prompts and replies in short."),
+    name_lines: bool = typer.Option(False, "--name-lines", help="Begin each line of progress with the packet's id."),
     as_json: Json = False,
 ) -> None:
     """Run or resume one packet here, with live progress. Example: handshake run WP-1-Demo"""
@@ -29,7 +30,7 @@ def run(
     from handshake.loop.executor import run_packet
 
     signal.signal(signal.SIGTERM, _end)  # as Ctrl-C: what serves models for this run is ended in order
-    live = LiveView(quiet=context.obj.quiet or as_json, verbose=verbose)
+    live = LiveView(quiet=context.obj.quiet or as_json, verbose=verbose, name=wp_id if name_lines else "")
     around = open_surroundings(context.obj, live, starts_programs=True)
     try:
         finished = run_packet(around, wp_id, again=again)

@@ -1,69 +1,92 @@
-"""Which packets are to be run now: a fold over files and tracking branches, made anew at each look."""
+"""What is to be done with a packet now: a fold over its file and its tracking branch. Contract: `interface.md`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import ValidationError
+
 from handshake.domain.canonical import sha256_hex
-from handshake.domain.errors import HandshakeError, PacketRefused
-from handshake.domain.packet import PacketStatus
+from handshake.domain.errors import DecisionRefused, HandshakeError, PacketRefused
+from handshake.domain.job import Job
+from handshake.domain.packet import Packet, PacketStatus
 from handshake.domain.packet_text import read_packet
-from handshake.domain.states import JobStatus
+from handshake.domain.states import JobStatus, is_terminal
+from handshake.loop.activate import read_runnable_packet
 from handshake.loop.code_branch import last_step_is_open
-from handshake.loop.human import answer_of
-from handshake.loop.recover import load_run
-from handshake.loop.run import Surroundings
-from handshake.loop.start import read_runnable_packet
-from handshake.repo.store import TrackingBranch, tracked_packets
+from handshake.loop.decisions import answer_at
+from handshake.loop.paths import JobPaths
+from handshake.loop.run import Surroundings, latest_job_id
+from handshake.repo.store import ObjectStore, TrackingBranch
+
+State = Literal["run", "wait", "done", "refused", "ignore", "elsewhere"]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A packet and what is to be done with it."""
+    """A packet and what is to be done with it.
+
+    `scope` is what its run may touch; empty where it is not known. `resumes`: a job of it has begun.
+    """
 
     wp_id: str
-    state: Literal["run", "wait", "done", "refused", "ignore"]
+    state: State
     content_hash: str
     why: str = ""
+    scope: tuple[str, ...] = ()
+    resumes: bool = False
 
 
-def look(around: Surroundings) -> list[Candidate]:
-    """Every packet in the folder, by name, with its state, then runs whose packet is gone: that cancels nothing.
+def judge(around: Surroundings, objects: ObjectStore, wp_id: str, data: bytes | None) -> Candidate:
+    """The state of one packet.
 
-    Stubs and other folders are left alone.
+    Args:
+        data: its file in the working tree, or None where that is gone: then its run is not cancelled by it.
     """
-    folder = around.repo.root / around.settings.paths.packets
-    files = sorted(path for path in folder.glob("WP-*.md") if path.is_file()) if folder.is_dir() else []
-    found = []
-    for path in files:
-        try:
-            data = path.read_bytes()
-        except OSError:
-            continue  # it was taken away meanwhile, or cannot be read yet: the next look sees
-        found.append(_judge(around, path.stem, data))
-    names = {path.stem for path in files}
-    tracked = tracked_packets(around.repo, around.settings.tracking.namespace)
-    return [*found, *(_judge(around, name, b"") for name in tracked if name not in names)]
-
-
-def _judge(around: Surroundings, wp_id: str, data: bytes) -> Candidate:
-    digest = sha256_hex(data)
+    digest = sha256_hex(data or b"")
     try:
-        branch = TrackingBranch(around.repo, wp_id, namespace=around.settings.tracking.namespace)
-        run = load_run(around, branch) if branch.tip() else None
-        if run is not None and run.ended and not last_step_is_open(run):
-            return Candidate(wp_id, "done", digest, run.job.status.value)
-        if run is not None and run.job.status is JobStatus.AWAITING_USER and answer_of(run) is None:
-            return Candidate(wp_id, "wait", digest, run.job.gate_reason or "")
-        if run is not None:
-            return Candidate(wp_id, "run", digest, "resume")
-        reading = read_packet(data, f"{around.settings.paths.packets}/{wp_id}.md")
-        if reading.packet is not None and reading.packet.status is not PacketStatus.READY_FOR_DEV:
-            return Candidate(wp_id, "ignore", digest, reading.packet.status_text)
-        read_runnable_packet(around, wp_id)
+        branch = TrackingBranch(around.repo, wp_id, around.settings.tracking.namespace, objects=objects)
+        tip = branch.tip()
+        job_id = latest_job_id(branch, tip) if tip else None
+        if tip and job_id:
+            return _judge_job(around, branch, tip, job_id, digest)
+        if data is None:
+            return Candidate(wp_id, "ignore", digest, "no packet and no run")
+        return _judge_packet(around, wp_id, data, digest)
     except PacketRefused as refused:
         return Candidate(wp_id, "refused", digest, "\n".join((*refused.findings, refused.line())))
     except HandshakeError as error:
         return Candidate(wp_id, "refused", digest, error.line())
-    return Candidate(wp_id, "run", digest, "new")
+
+
+def _judge_packet(around: Surroundings, wp_id: str, data: bytes, digest: str) -> Candidate:
+    packet = read_packet(data, f"{around.settings.paths.packets}/{wp_id}.md").packet
+    if packet is not None and packet.status is not PacketStatus.READY_FOR_DEV:
+        return Candidate(wp_id, "ignore", digest, packet.status_text)
+    runnable, _ = read_runnable_packet(around, wp_id)
+    return Candidate(wp_id, "run", digest, "new", scope=_paths_of(runnable))
+
+
+def _judge_job(around: Surroundings, branch: TrackingBranch, tip: str, job_id: str, digest: str) -> Candidate:
+    wp_id = branch.wp_id
+    try:
+        job = Job.model_validate_json(branch.read(JobPaths(job_id).job, tip) or b"")
+    except ValidationError:
+        return Candidate(wp_id, "run", digest, "its records are to be recovered", resumes=True)
+    if is_terminal(job.status) and not last_step_is_open(around.repo, job):
+        return Candidate(wp_id, "done", digest, job.status.value)
+    if not (around.repo.state_dir / "journal" / job_id).is_dir():
+        return Candidate(wp_id, "elsewhere", digest, f"handshake run {wp_id} takes it over")
+    if job.status is JobStatus.AWAITING_USER:
+        try:
+            if answer_at(branch, tip, job) is None:
+                return Candidate(wp_id, "wait", digest, job.gate_reason or "", resumes=True)
+        except DecisionRefused as wrong:
+            return Candidate(wp_id, "refused", digest, wrong.line(), resumes=True)
+    packet = read_packet(branch.read("packet.md", tip) or b"", job.workspace.packet_path).packet
+    return Candidate(wp_id, "run", digest, "resume", scope=_paths_of(packet), resumes=True)
+
+
+def _paths_of(packet: Packet | None) -> tuple[str, ...]:
+    return packet.in_scope_paths if packet else ()

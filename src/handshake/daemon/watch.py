@@ -1,162 +1,294 @@
-"""Watch the packet folder and run what is ready, one packet at a time. Contract: `interface.md`, `daemon`.
+"""Watch packets, configuration and tracking refs, and run what is ready. Contract: `interface.md`, `daemon`.
 
 Events only make the look come sooner; a look every few seconds finds what an event missed.
 """
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass, replace
 
-from filelock import FileLock, Timeout
-
-from handshake.daemon.candidates import Candidate, look
-from handshake.domain.errors import ExitCode, LockHeld
+from handshake.daemon.bulletin import Bulletin, Waiting, daemon_lock, write_bulletin
+from handshake.daemon.candidates import Candidate
+from handshake.daemon.children import Children
+from handshake.daemon.folder import BURST_S, Look, PacketFolder
+from handshake.daemon.patience import Patience
+from handshake.daemon.turns import Wait, turns
+from handshake.domain.errors import ConfigError, LockHeld, NotTrusted
+from handshake.domain.settings import Settings
 from handshake.loop.run import Surroundings
+from handshake.repo.locks import RunLock, living_owner
 
-RESCAN_MS = 2_000
-FIRST_BACKOFF_S = 5.0
-LONGEST_BACKOFF_S = 300.0
+RESCAN_S = 2.0
+TICK_MS = 200
+# how long the watcher waits for a change to be followed by another before it says so
+STEP_MS = 40
+POLL_MS = 300
+
+
+@dataclass(frozen=True)
+class Means:
+    """What the daemon is given: how it speaks, how it reads the configuration again, and what its runs are told."""
+
+    say: Callable[[str], None]
+    read_settings: Callable[[], Settings]
+    run_options: tuple[str, ...] = ()
 
 
 class Daemon:
     """Supervises runs as child processes. Killing it loses nothing: children commit what they do."""
 
-    def __init__(
-        self, around: Surroundings, say: Callable[[str], None], *, child_options: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, around: Surroundings, means: Means) -> None:
         self._around = around
-        self._folder = around.repo.root / around.settings.paths.packets
-        self._say = say
-        self._child_options = child_options
-        self._reported: dict[str, str] = {}
-        self._backoff: dict[str, tuple[float, float]] = {}
+        self._means = means
+        self._folder = PacketFolder(around)
+        self._children = Children(around.repo.root, means.run_options)
+        self._started: dict[str, Candidate] = {}
+        self._patience = Patience()
+        self._said: dict[str, str] = {}
         self._stop = threading.Event()
-        self._child: subprocess.Popen[bytes] | None = None
+        self._next_look = 0.0
+        self._burst_since: float | None = None
+        self._bulletin = Bulletin()
+        self._config: tuple[object, str | None] = (self._config_stamps(), None)
 
     def stop(self) -> None:
-        """Leave at the next chance; a running child is asked to end, and its run can be resumed."""
+        """Leave at the next chance; the runs are asked to end, and can be resumed."""
         self._stop.set()
-        child = self._child
-        if child is not None and child.poll() is None:
-            child.terminate()
+
+    # -- the two ways to work ----------------------------------------------------------------------
 
     def run_once(self) -> int:
-        """Run what is there now, then leave.
+        """Run what is there now, each packet once, then leave.
 
         Returns:
-            the exit code of the last child that did not end well, else 0.
+            the exit code of the last run that did not end well, else 0.
         """
+        self._folder.settle_s = 0.0
+        worst, ran = 0, set[str]()
         with self._alone():
-            worst = 0
-            ran: set[str] = set()
+            self._recover()
             while not self._stop.is_set():
-                ready = [c for c in self._look() if c.wp_id not in ran]
-                if not ready:
-                    return worst
-                ran.add(ready[0].wp_id)
-                worst = self._run(ready[0]) or worst
-            return worst
+                for code in self._reap():
+                    worst = code or worst
+                look = self._folder.look()
+                ready = [c for c in self._ready(look) if c.wp_id not in ran]
+                if not ready and not self._children.running:
+                    break
+                ran.update(self._start(ready))
+                self._stop.wait(0.02)
+        return worst
 
-    def run_forever(self) -> None:
-        """Watch until told to stop."""
+    def run_forever(self) -> int:
+        """Watch until told to stop. Returns 0."""
         with self._alone():
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self._folder.path.mkdir(parents=True, exist_ok=True)
             self._say(f"watching {self._around.settings.paths.packets}; Ctrl-C ends, nothing is lost")
+            self._recover()
             while not self._stop.is_set():
                 try:
                     self._watch()
                 except FileNotFoundError:
-                    self._stop.wait(RESCAN_MS / 1000)  # the folder was taken away: it is made again
+                    self._stop.wait(RESCAN_S / 10)  # a folder was taken away as it was to be watched
+        return 0
 
     def _watch(self) -> None:
+        """Look at every change and every few seconds, until the folders to watch are others."""
         from watchfiles import watch
 
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._drain()
-        refs = self._around.repo.common_dir / "refs" / "heads"
-        for _changes in watch(
-            self._folder,
-            refs,
+        self._folder.path.mkdir(parents=True, exist_ok=True)
+        places = {str(place): place.stat().st_ino for place in self._folder.watched()}
+        self._next_look = 0.0  # what happened before these folders were watched
+        self._tick()
+        for changes in watch(
+            *places,
             watch_filter=_relevant,
             stop_event=self._stop,
-            rust_timeout=RESCAN_MS,
+            rust_timeout=TICK_MS,
             yield_on_timeout=True,
-            raise_interrupt=True,
-            debounce=50,
-            step=20,
+            debounce=STEP_MS * 5,
+            step=STEP_MS,
+            force_polling=self._around.settings.daemon.polling or None,
+            poll_delay_ms=POLL_MS,
+            ignore_permission_denied=True,
         ):
-            self._drain()
-
-    def _drain(self) -> None:
-        while not self._stop.is_set():
-            ready = self._look()
-            if not ready:
+            if changes:
+                self._next_look = 0.0
+            if self._tick() and {str(p): p.stat().st_ino for p in self._folder.watched()} != places:
                 return
-            self._run(ready[0])
 
-    def _look(self) -> list[Candidate]:
+    def _tick(self) -> bool:
+        """Reap, and look if it is time to. Whether there was a look."""
+        if self._reap():
+            self._next_look = 0.0
+        now = self._now()
+        if now < self._next_look:
+            return False
+        self._read_config()
+        look = self._folder.look()
+        self._start(self._ready(look))
+        pauses = [RESCAN_S, look.settles_in, self._patience.next_due(now), 0.5 if self._bulletin.adopted else None]
+        self._next_look = self._now() + min(max(pause, 0.0) for pause in pauses if pause is not None)
+        return True
+
+    # -- what is ready -----------------------------------------------------------------------------
+
+    def _ready(self, look: Look) -> list[Candidate]:
         """Packets that may run now; refusals and waits are said once for each content."""
-        ready = []
-        now = self._around.clock.monotonic()
-        for found in look(self._around):
-            if found.state in ("refused", "wait"):
-                self._report(found)
-            elif found.state == "run" and self._backoff.get(found.wp_id, (0.0, 0.0))[0] <= now:
+        now = self._now()
+        if look.settles_in is None:
+            self._burst_since = None
+        elif self._burst_since is None:
+            self._burst_since = now
+        in_burst = self._burst_since is not None and now - self._burst_since < BURST_S
+        ready, refused = [], {}
+        for found in look.candidates:
+            if found.state in ("refused", "wait", "elsewhere"):
+                self._say_once(found)
+            if found.state == "refused":
+                refused[found.wp_id] = found.why
+            held = found.wp_id in self._children.running or not self._patience.allows(found, now)
+            if found.state == "run" and not held and (found.resumes or not in_burst):
                 ready.append(found)
-        return ready
+        self._bulletin = self._bulletin.model_copy(update={"refused": refused})
+        return [] if self._config[1] else ready
 
-    def _report(self, found: Candidate) -> None:
-        key = f"{found.state}:{found.content_hash}:{found.why}"
-        if self._reported.get(found.wp_id) == key:
+    def _start(self, ready: list[Candidate]) -> list[str]:
+        """Start whose turn it is; say who waits for whom, and make known how things stand."""
+        adopted = self._adopted(ready)
+        running = {name: self._started[name].scope for name in self._children.running}
+        free = [found for found in ready if found.wp_id not in adopted]
+        running |= {found.wp_id: found.scope for found in ready if found.wp_id in adopted}
+        places = self._around.settings.daemon.max_parallel - len(running)
+        starts, waits = turns(free, running, places)
+        for found in starts if not self._stop.is_set() else ():
+            self._say(f"{found.wp_id}: {'resuming' if found.resumes else 'starting'}")
+            self._started[found.wp_id] = found
+            self._children.start(found.wp_id)
+        self._make_known(adopted, waits)
+        return [found.wp_id for found in starts]
+
+    def _adopted(self, ready: list[Candidate]) -> list[str]:
+        """Runs that go on in a process that is not ours: left by a killed daemon, or started by hand."""
+        locks, found = self._around.repo.state_dir / "locks", []
+        for candidate in ready:
+            beat = living_owner(locks / f"{candidate.wp_id}.lock", self._around.clock)
+            if beat is not None:
+                found.append(candidate.wp_id)
+                self._once(f"{candidate.wp_id}/owner", f"{candidate.wp_id} goes on in process {beat.pid}: adopted")
+        return found
+
+    def _reap(self) -> list[int]:
+        """The exit codes of the runs that ended since; a failed one is held back for a while."""
+        ended = self._children.reap()
+        for one in ended:
+            remark = self._patience.ended(self._started.pop(one.wp_id), one.code, self._now())
+            if remark and not self._stop.is_set():
+                self._say(remark)
+        return [one.code for one in ended]
+
+    def _recover(self) -> None:
+        """What was interrupted is put right before anything new begins."""
+        look = self._folder.look()
+        found = [c for c in look.candidates if c.state == "run" and c.resumes]
+        adopted = self._adopted(found)
+        if all(candidate.wp_id in adopted for candidate in found):
             return
-        self._reported[found.wp_id] = key
-        if found.state == "wait":
-            self._say(f"{found.wp_id} waits for a human ({found.why}): handshake decide {found.wp_id} …")
-        else:
-            self._say(f"{found.wp_id} is refused\n{found.why}")
+        child = self._children.recover()
+        while child.poll() is None and not self._stop.wait(0.02):
+            pass
+        if child.poll() is None:
+            child.terminate()
+            child.wait()
 
-    def _run(self, found: Candidate) -> int:
-        self._say(f"{found.wp_id}: {'resuming' if found.why == 'resume' else 'starting'}")
-        command = [sys.executable, "-m", "handshake", "-C", str(self._around.repo.root)]
-        # a group of its own: Ctrl-C on the terminal reaches the daemon, which ends the child in order
-        self._child = subprocess.Popen([*command, "run", *self._child_options, found.wp_id], start_new_session=True)  # noqa: S603 - ourselves
-        code = self._child.wait()
-        self._child = None
-        if code in (ExitCode.DONE, ExitCode.WAITS_FOR_HUMAN, ExitCode.CANCELLED):
-            self._backoff.pop(found.wp_id, None)
-            return 0 if code == ExitCode.DONE else code
-        if not self._stop.is_set():
-            self._hold_off(found, code)
-        return code
+    # -- configuration -----------------------------------------------------------------------------
 
-    def _hold_off(self, found: Candidate, code: int) -> None:
-        """A packet that fails at once is tried again later, each time later still."""
-        _, last = self._backoff.get(found.wp_id, (0.0, FIRST_BACKOFF_S / 2))
-        wait = min(2 * last, LONGEST_BACKOFF_S)
-        self._backoff[found.wp_id] = (self._around.clock.monotonic() + wait, wait)
-        self._say(f"{found.wp_id} ended with exit code {code}; if it can be resumed, that is tried in {wait:.0f} s")
+    def _read_config(self) -> None:
+        """Take a changed configuration over; while it cannot be used, nothing new is started."""
+        stamps, trouble = self._config_stamps(), self._config[1]
+        if stamps == self._config[0] and trouble is None:
+            return
+        try:
+            settings = self._means.read_settings()
+        except (ConfigError, NotTrusted) as error:
+            self._config = (stamps, error.line())
+            self._once("config", f"nothing is started: {error.line()}")
+            return
+        self._config = (stamps, None)
+        self._said.pop("config", None)
+        if settings != self._around.settings:
+            self._around = replace(self._around, settings=settings)
+            self._folder.around = self._around
+            self._say("the configuration was read again")
+        self._folder.forget()
+        self._patience.forget()
+
+    def _config_stamps(self) -> object:
+        places = (self._around.repo.root / ".handshake" / "config.yaml",)
+        return tuple(
+            (place.stat().st_mtime_ns, place.stat().st_size) if place.is_file() else None for place in places
+        )
+
+    # -- saying it ---------------------------------------------------------------------------------
+
+    def _say_once(self, found: Candidate) -> None:
+        name, why = found.wp_id, found.why
+        line = {
+            "wait": f"{name} waits for a human ({why}): handshake decide {name} …",
+            "refused": f"{name} is refused\n{why}",
+            "elsewhere": f"{name} was begun in another clone: {why}",
+        }[found.state]
+        self._once(name, line, f"{found.state}:{found.content_hash}:{why}")
+
+    def _once(self, about: str, line: str, key: str = "") -> None:
+        if self._said.get(about) != (key or line):
+            self._said[about] = key or line
+            self._say(line)
+
+    def _make_known(self, adopted: list[str], waits: tuple[Wait, ...]) -> None:
+        for wait in waits:
+            if wait.path is not None:
+                self._once(f"{wait.wp_id}/turn", wait.line())
+        bulletin = Bulletin(
+            running=tuple(sorted(self._children.running)),
+            adopted=tuple(sorted(adopted)),
+            waiting=tuple(Waiting(wp_id=w.wp_id, behind=w.behind, path=w.path) for w in waits),
+            refused=self._bulletin.refused,
+        )
+        if bulletin != self._bulletin:
+            self._bulletin = bulletin
+            try:
+                write_bulletin(self._around.repo, bulletin)
+            except OSError as error:  # a full disk: what is shown is late, what is done is not
+                self._once("bulletin", f"cannot make known how things stand: {error}")
+
+    def _say(self, text: str) -> None:
+        self._means.say(text)
+
+    def _now(self) -> float:
+        return self._around.clock.monotonic()
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        path = self._around.repo.state_dir / "locks" / "daemon.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path)
+        """Be the one daemon of this repository; at the end the runs are ended, and can be resumed."""
+        lock = RunLock(daemon_lock(self._around.repo), self._around.clock)
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise LockHeld(f"another daemon watches {self._around.repo.root}", next_step="handshake status") from None
+            lock.acquire()
+        except LockHeld as held:
+            who = held.what.partition(" holds ")[0]
+            raise LockHeld(
+                f"another daemon watches {self._around.repo.root}: {who}", next_step="handshake status"
+            ) from None
         try:
+            write_bulletin(self._around.repo, self._bulletin)
             yield
         finally:
+            self._children.end()
             lock.release()
 
 
 def _relevant(_change: object, path: str) -> bool:
-    """Packets and tracking refs; editors' temporary files and git's lock files are noise."""
-    name = Path(path).name
-    return (name.endswith(".md") and not name.startswith(".")) or "track" in Path(path).parts
+    """Git's lock files and editors' temporary files are noise."""
+    return not path.endswith((".lock", ".swp", "~", ".tmp"))

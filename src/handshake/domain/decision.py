@@ -44,13 +44,16 @@ class Decision(Record):
 
 
 class HumanDecision(Record):
-    """A decision file, `decisions/<nnn>.yaml`. `number` is the gate it answers."""
+    """A decision file, `decisions/<nnn>.yaml`.
+
+    `number` is the gate it answers, or, for the `pause` or `cancel` of a job that runs, the next one.
+    """
 
     schema_version: Literal["1.0"] = "1.0"
     wp_id: str
     job_id: str
     number: int = Field(ge=1)
-    decision: Literal["continue", "skip", "abort"]
+    decision: Literal["continue", "skip", "abort", "pause", "cancel"]
     decided_by: str = Field(min_length=1)
     decided_at: datetime
     note: str | None = None
@@ -58,3 +61,8 @@ class HumanDecision(Record):
     add_minutes: int | None = Field(default=None, ge=1)
     add_tokens: int | None = Field(default=None, ge=1)
     level: int | None = Field(default=None, ge=0)
+
+    @property
+    def by(self) -> str:
+        """Who decided, and why, in a few words."""
+        return self.decided_by + (f": {self.note}" if self.note else "")

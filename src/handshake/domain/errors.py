@@ -74,6 +74,12 @@ class JobRefused(UsageError):
     code = "HSK-400-JOB"
 
 
+class DecisionRefused(UsageError):
+    """A human's decision is wrong, or comes too late; nothing was changed."""
+
+    code = "HSK-400-DECISION"
+
+
 class NotTrusted(UsageError):
     """A repository's configuration would start a program and is not trusted yet."""
 

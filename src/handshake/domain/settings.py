@@ -86,9 +86,10 @@ class DropBack(Record):
 
 
 class Daemon(Record):
-    """The watcher."""
+    """The watcher. `polling`: look at the files again and again, where a network drive sends no events."""
 
     max_parallel: int = Field(default=1, ge=1)
+    polling: bool = False
 
 
 class Worktrees(Record):

@@ -14,6 +14,7 @@ from handshake.domain.packet_text import read_packet
 from handshake.domain.settings import Settings
 from handshake.gates.post_work import post_work
 from handshake.repo.git import Repository
+from handshake.repo.hand_moves import decisions_added
 
 Check = Callable[[Repository, Sequence[str], str], list[Finding]]
 
@@ -104,10 +105,7 @@ def _only_decides(repo: Repository, old: str | None, new: str) -> bool:
         return False
     if old is None:
         return True  # fetched or pushed for the first time: there is nothing to overwrite
-    if not repo.is_ancestor(old, new):
-        return False
-    changed = repo.git.names("diff", "--name-only", "--no-renames", "-z", old, new)
-    return old == new or all(len(parts := path.split("/")) == 4 and parts[2] == "decisions" for path in changed)
+    return decisions_added(repo, old, new) is not None
 
 
 def _gate(repo: Repository, settings: Settings, branch: str, revision: str, head: str) -> list[Finding]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 
 from handshake.domain.errors import EnvironmentProblem, HandshakeError
+from handshake.domain.job import Job
 from handshake.domain.progress import MtStatus
-from handshake.loop.equipment import Equipment
+from handshake.domain.states import is_terminal
+from handshake.loop.equipment import CodeSide
 from handshake.loop.own_files import explained_contents
 from handshake.loop.run import Run
+from handshake.repo.git import Repository
 
 
-def hold(run: Run, equipment: Equipment, commit: str) -> None:
+def hold(run: Run, equipment: CodeSide, commit: str) -> None:
     """Keep a commit that no branch has yet from the user's `gc --prune=now`."""
     ref = f"refs/handshake/held/{run.job.wp_id}"
     equipment.objects.update_ref(ref, commit, expected=run.around.repo.resolve(ref))
@@ -29,7 +32,7 @@ def moment_of_commit(run: Run) -> datetime:
     return run.around.clock.now()
 
 
-def advance(run: Run, equipment: Equipment) -> None:
+def advance(run: Run, equipment: CodeSide) -> None:
     """Move the WP branch forward to the published head, and the worktree with it.
 
     Raises:
@@ -39,7 +42,7 @@ def advance(run: Run, equipment: Equipment) -> None:
     equipment.workspace.follow(run.job.workspace.head_commit)
 
 
-def rebuild(run: Run, equipment: Equipment) -> None:
+def rebuild(run: Run, equipment: CodeSide) -> None:
     """The worktree at the WP branch's published head, with the MT's files of the last committed snapshot.
 
     Raises:
@@ -55,26 +58,26 @@ def rebuild(run: Run, equipment: Equipment) -> None:
     equipment.workspace.write_snapshot({path: run.artifact(run.paths.snapshot(path)) for path in mt.files.writable})
 
 
-def last_step_is_open(run: Run) -> bool:
+def last_step_is_open(repo: Repository, job: Job) -> bool:
     """Whether the job ended, and its process before the WP branch got the last commit.
 
     A branch that stands anywhere else, or is gone, was moved by a person and is left alone.
     """
-    repo, head = run.around.repo, run.job.workspace.head_commit
-    tip = repo.branch_tip(run.job.workspace.wp_branch)
-    return run.ended and tip is not None and tip != head and tip == repo.resolve(f"{head}^")
+    head = job.workspace.head_commit
+    tip = repo.branch_tip(job.workspace.wp_branch)
+    return is_terminal(job.status) and tip is not None and tip != head and tip == repo.resolve(f"{head}^")
 
 
-def finish(run: Run, equipment: Equipment) -> None:
+def finish(run: Run, equipment: CodeSide) -> None:
     """Give the WP branch of an ended job the commit that it still lacks, and its worktree the packet in it."""
-    if last_step_is_open(run):
+    if last_step_is_open(run.around.repo, run.job):
         _follow(run, equipment)
         equipment.workspace.ensure(run.job.workspace.head_commit, explained_contents(run, equipment))
     elif _worktree_lacks_last_commit(run, equipment):
         equipment.workspace.sync(run.job.workspace.head_commit)
 
 
-def _worktree_lacks_last_commit(run: Run, equipment: Equipment) -> bool:
+def _worktree_lacks_last_commit(run: Run, equipment: CodeSide) -> bool:
     """Whether the packet of the commit before, and nothing else, stands in the worktree: no work of a person."""
     repo, space, workspace = run.around.repo, run.job.workspace, equipment.workspace
     if not workspace.path.is_dir() or repo.branch_tip(space.wp_branch) != space.head_commit:
@@ -88,7 +91,7 @@ def _worktree_lacks_last_commit(run: Run, equipment: Equipment) -> bool:
     return changed == (space.packet_path,) and workspace.read(space.packet_path) == before
 
 
-def _follow(run: Run, equipment: Equipment) -> None:
+def _follow(run: Run, equipment: CodeSide) -> None:
     """The branch's ref becomes the published head, by compare-and-swap, and only ever forward."""
     repo, space = run.around.repo, run.job.workspace
     ref = f"refs/heads/{space.wp_branch}"

@@ -11,15 +11,15 @@ from enum import StrEnum
 from handshake.context.errors import ContextGuardFailed, PromptInjectionFound
 from handshake.domain.decision import Action, GateReason
 from handshake.domain.errors import CapabilityViolation, JobPoisoned
-from handshake.domain.progress import MtStatus, ProgressStatus
-from handshake.domain.states import JobStatus, Phase
+from handshake.domain.progress import MtStatus
+from handshake.domain.states import JobStatus
 from handshake.loop.baseline import begin_mt
 from handshake.loop.code_branch import finish, rebuild
 from handshake.loop.complete import complete_mt
 from handshake.loop.equipment import Equipment
 from handshake.loop.escalate import stop_for_human
 from handshake.loop.finalize import fail, finalize, poison
-from handshake.loop.human import PAUSE_POINT, follow_answer
+from handshake.loop.human import PAUSE_POINT, ends_by_hand, follow_answer, follow_request, request_of, wait_at_gate
 from handshake.loop.limits import reached_limit
 from handshake.loop.run import Run
 from handshake.loop.step import iterate
@@ -30,6 +30,7 @@ class Act(StrEnum):
     """What comes next."""
 
     ANSWER = "answer"
+    REQUEST = "request"
     PAUSE = "pause"
     BEGIN = "begin"
     ITERATE = "iterate"
@@ -44,6 +45,8 @@ def next_act(run: Run) -> Act:
         return Act.NOTHING
     if run.job.status is JobStatus.AWAITING_USER:
         return Act.ANSWER
+    if request_of(run) is not None:
+        return Act.REQUEST
     index = run.job.execution_state.current_mt_index
     if index >= len(run.plan.order):
         return Act.FINALIZE
@@ -70,12 +73,14 @@ def carry_on(run: Run, equipment: Equipment) -> JobStatus:
         EnvironmentProblem: a model, the sandbox or the disk is missing; the run can be resumed.
         StaleOwner: another process took the run over.
     """
+    run.follow_branch()
     if run.ended:
         finish(run, equipment)
-    else:
+    elif not ends_by_hand(run):
         rebuild(run, equipment)
     while (act := next_act(run)) is not Act.NOTHING:
         _do(run, equipment, act)
+        run.follow_branch()
     return run.job.status
 
 
@@ -84,6 +89,10 @@ def _do(run: Run, equipment: Equipment, act: Act) -> None:
         follow_answer(run)
         if not run.ended:
             rebuild(run, equipment)
+    elif act is Act.REQUEST:
+        request = request_of(run)
+        assert request is not None
+        follow_request(run, request)
     elif act is Act.FINALIZE:
         finalize(run, equipment)
     else:
@@ -124,11 +133,7 @@ def _work_on_mt(run: Run, equipment: Equipment, act: Act) -> None:
 
 def _pause(run: Run, mt_id: str) -> None:
     """A pause point of the policy. FR-EVT-MT-007."""
-    number = run.job.gate_number + 1
-    run.set_phase(Phase.PAUSED_USER_GATE)
-    run.set_status(JobStatus.AWAITING_USER, gate_number=number, gate_reason=PAUSE_POINT)
-    run.set_progress_status(ProgressStatus.PAUSED)
-    run.emit("FR-EVT-MT-007", {}, key=f"gate/{number}/007", mt_id=mt_id)
+    wait_at_gate(run, PAUSE_POINT, mt_id=mt_id)
     run.publish(f"{mt_id} waits at a pause point", MT=mt_id)
 
 

@@ -14,14 +14,20 @@ from handshake.toolbus.bus import ToolBus
 
 
 @dataclass(frozen=True)
-class Equipment:
+class CodeSide:
+    """What the WP branch and its worktree are made right with: no model and no command."""
+
+    workspace: Workspace
+    objects: ObjectStore
+    replies: ReplyStore
+
+
+@dataclass(frozen=True)
+class Equipment(CodeSide):
     """What a step works with."""
 
     pool: ProviderPool
-    replies: ReplyStore
     bus: ToolBus
-    workspace: Workspace
-    objects: ObjectStore
 
     def close(self) -> None:
         """End the child processes that serve models."""

@@ -9,6 +9,7 @@ from handshake.domain.microtask import MicroTaskDefinition
 from handshake.domain.progress import ProgressStatus
 from handshake.domain.reply import FailureCategory
 from handshake.domain.states import JobStatus, Phase
+from handshake.loop.decisions import next_number
 from handshake.loop.learn import level_rows, record_escalation
 from handshake.loop.run import Run
 
@@ -55,7 +56,7 @@ def _why(figures: dict[str, Any]) -> str | None:
 
 def stop_for_human(run: Run, reason: GateReason, figures: dict[str, Any], *, mt_id: str | None) -> None:
     """The job waits at a hard gate; the caller publishes. FR-EVT-MT-006."""
-    number = run.job.gate_number + 1
+    number = next_number(run.branch, run.tip, run.job)
     run.set_phase(Phase.PAUSED_HARD_GATE)
     run.set_status(JobStatus.AWAITING_USER, gate_number=number, gate_reason=reason.value, error=_why(figures))
     run.set_progress_status(ProgressStatus.PAUSED)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from handshake.domain.canonical import utc_text
 from handshake.domain.errors import UsageError
-from handshake.domain.states import JobStatus
+from handshake.loop.activate import read_runnable_packet
 from handshake.loop.controller import carry_on
 from handshake.loop.equipment import Equipment
-from handshake.loop.human import answer_or_wait
+from handshake.loop.human import ends_by_hand
 from handshake.loop.preview import UNKNOWN_WINDOW
 from handshake.loop.recover import load_run, recover, unborn_job
 from handshake.loop.run import Run, Surroundings
@@ -16,7 +16,6 @@ from handshake.loop.start import (
     make_plan,
     merged_policy,
     new_job,
-    read_runnable_packet,
     refuse_denied_commands,
 )
 from handshake.models.chain import ProviderPool, ResolvedLevel, preflight, resolve_chain
@@ -54,9 +53,7 @@ def run_packet(around: Surroundings, wp_id: str, *, again: bool = False) -> Run:
         if run is None or (run.ended and again):
             run = _create(around, branch, objects, pool, wp_id)
         elif not run.ended:
-            waits = run.job.status is JobStatus.AWAITING_USER
-            aborted = waits and answer_or_wait(run).decision == "abort"  # neither needs a model
-            if not aborted:
+            if not ends_by_hand(run):  # that needs no model
                 preflight(resolve_chain(run.job.execution_policy, settings), around.repo.root)
             recover(run, reply_store(run), utc_text(before.ts) if before else None)
         lock.workflow_run_id = run.job.workflow_run_id
@@ -101,14 +98,7 @@ def _smallest_named(levels: tuple[ResolvedLevel, ...]) -> int:
 def equip(run: Run, objects: ObjectStore, pool: ProviderPool) -> Equipment:
     """The tools of this run."""
     around, settings = run.around, run.around.settings
-    workspace = Workspace(
-        around.repo,
-        run.job.wp_id,
-        run.job.workspace.wp_branch,
-        settings.worktrees.dir,
-        objects=objects,
-        clock=around.clock,
-    )
+    workspace = workspace_of(run, objects)
 
     def record(event_type: str, payload: dict[str, object], key: str) -> None:
         index = run.job.execution_state.current_mt_index
@@ -124,7 +114,20 @@ def equip(run: Run, objects: ObjectStore, pool: ProviderPool) -> Equipment:
         artifact_prefix=run.paths.root,
         repository=around.repo.common_dir,
     )
-    return Equipment(pool, reply_store(run), bus, workspace, objects)
+    return Equipment(workspace, objects, reply_store(run), pool, bus)
+
+
+def workspace_of(run: Run, objects: ObjectStore) -> Workspace:
+    """The worktree of this run."""
+    around = run.around
+    return Workspace(
+        around.repo,
+        run.job.wp_id,
+        run.job.workspace.wp_branch,
+        around.settings.worktrees.dir,
+        objects=objects,
+        clock=around.clock,
+    )
 
 
 def reply_store(run: Run) -> ReplyStore:

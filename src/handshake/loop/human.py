@@ -1,101 +1,19 @@
-"""Human decisions: a YAML file on the tracking branch, written by a command or by hand, here or elsewhere.
-
-Contract: `loop.md`, Hard gates and human decisions.
-"""
+"""Following what a human decided: at a gate, or asked of a job that runs. Contract: `loop.md`, Human decisions."""
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Literal
-
-import yaml
-from pydantic import ValidationError
-
-from handshake.domain.canonical import plain
 from handshake.domain.decision import GateReason, HumanDecision
-from handshake.domain.errors import UsageError, WaitsForHuman
+from handshake.domain.errors import WaitsForHuman
 from handshake.domain.job import Extension
 from handshake.domain.progress import MtStatus, ProgressStatus
 from handshake.domain.states import JobStatus, Phase
 from handshake.loop.complete import next_mt
-from handshake.loop.run import Run, commit_message
+from handshake.loop.decisions import answer_at, next_number, request_at
+from handshake.loop.run import Run
 
 PAUSE_POINT = "pause_point"
+PAUSE_REQUESTED = "pause_requested"
 DEFAULT_MINUTES = 30
-
-
-def write_decision(
-    run: Run,
-    decision: Literal["continue", "skip", "abort"],
-    *,
-    decided_by: str,
-    decided_at: datetime,
-    note: str | None = None,
-    add_iterations: int | None = None,
-    add_minutes: int | None = None,
-    add_tokens: int | None = None,
-    level: int | None = None,
-) -> HumanDecision:
-    """Commit the answer to the gate at which the job stands.
-
-    Raises:
-        UsageError: the job waits for nothing, the gate is answered already, or the answer does not fit it.
-    """
-    wp_id = run.job.wp_id
-    if run.job.status is not JobStatus.AWAITING_USER:
-        raise UsageError(
-            f"{wp_id} is {run.job.status.value}: there is nothing to decide", next_step=f"handshake status {wp_id}"
-        )
-    if level is not None and run.job.execution_policy.stops_for_human(level):
-        raise UsageError(f"level {level} of the chain is a hard gate", next_step="name a level below it")
-    number = run.job.gate_number
-    path = run.paths.decision(number)
-    if run.artifact(path) is not None:
-        raise UsageError(f"gate {number} of {wp_id} is answered already", next_step=f"handshake run {wp_id}")
-    answer = HumanDecision(
-        wp_id=wp_id,
-        job_id=run.job.job_id,
-        number=number,
-        decision=decision,
-        decided_by=decided_by,
-        decided_at=decided_at,
-        note=note,
-        add_iterations=add_iterations,
-        add_minutes=add_minutes,
-        add_tokens=add_tokens,
-        level=level,
-    )
-    text = yaml.safe_dump(plain(answer), sort_keys=True, allow_unicode=True)
-    message = commit_message(
-        f"Gate {number}: {decision} (by {decided_by})", {"WP": wp_id, "Job": run.job.job_id, "Decision": decision}
-    )
-    run.tip = run.branch.publish({path: text.encode("utf-8")}, message=message, when=decided_at, expected=run.tip)
-    return answer
-
-
-def answer_of(run: Run) -> HumanDecision | None:
-    """The answer to the gate at which the job stands, if somebody gave one.
-
-    Raises:
-        UsageError: the file is no decision, or one for another job or gate.
-    """
-    path = run.paths.decision(run.job.gate_number)
-    data = run.artifact(path)
-    if data is None:
-        return None
-    where = f"{path} on {run.branch.ref}"
-    mend = "commit a corrected file, or use: handshake decide"
-    try:
-        answer = HumanDecision.model_validate(yaml.safe_load(data))
-    except yaml.YAMLError as error:
-        raise UsageError(f"{where} is not YAML: {' '.join(str(error).split())}", next_step=mend) from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}", next_step=mend) from None
-    expected = (run.job.wp_id, run.job.job_id, run.job.gate_number)
-    if (answer.wp_id, answer.job_id, answer.number) != expected:
-        raise UsageError(f"{where} answers another gate", next_step=mend)
-    return answer
 
 
 def answer_or_wait(run: Run) -> HumanDecision:
@@ -103,9 +21,9 @@ def answer_or_wait(run: Run) -> HumanDecision:
 
     Raises:
         WaitsForHuman: nobody answered yet.
-        UsageError: as `answer_of`.
+        DecisionRefused: what stands there is no answer to it.
     """
-    answer = answer_of(run)
+    answer = answer_at(run.branch, run.tip, run.job) if run.tip else None
     if answer is None:
         raise WaitsForHuman(
             f"{run.job.wp_id} waits for a human: {run.job.gate_reason}"
@@ -131,6 +49,8 @@ def follow_answer(run: Run) -> None:
     )
     if answer.decision == "abort":
         _abort(run, answer)
+    elif answer.decision == "cancel":
+        _cancel(run, answer)
     else:
         reason = run.job.gate_reason
         run.set_status(JobStatus.RUNNING, gate_reason=None, error=None)
@@ -142,8 +62,57 @@ def follow_answer(run: Run) -> None:
     run.publish(f"Gate {number}: {answer.decision}", Decision=answer.decision)
 
 
+def ends_by_hand(run: Run) -> bool:
+    """Whether the next thing a run of this job does is to end it, as a human said.
+
+    Raises:
+        WaitsForHuman, DecisionRefused: as `answer_or_wait`.
+    """
+    if run.job.status is JobStatus.AWAITING_USER:
+        return answer_or_wait(run).decision in ("abort", "cancel")
+    request = request_of(run)
+    return request is not None and request.decision == "cancel"
+
+
+def request_of(run: Run) -> HumanDecision | None:
+    """The pause or cancel that somebody asked of a job that waits at no gate; what is no such file is named once."""
+    request, refused = request_at(run.branch, run.tip, run.job) if run.tip else (None, ())
+    for path, why in refused:
+        if path not in run.refusals_said:
+            run.refusals_said.add(path)
+            run.around.watcher.note(why.line())
+    return request
+
+
+def follow_request(run: Run, request: HumanDecision) -> None:
+    """Stop at a gate of its own, or for good. FR-EVT-MT-007, FR-EVT-MT-011."""
+    if request.decision == "cancel":
+        _cancel(run, request)
+        run.publish(f"{run.job.wp_id} cancelled by {' '.join(request.by.split())[:80]}", Decision="cancel")
+        return
+    wait_at_gate(run, PAUSE_REQUESTED, error=f"asked for by {request.by}")
+    run.publish(f"{run.job.wp_id} pauses, as {request.decided_by} asked", Decision="pause")
+
+
+def wait_at_gate(run: Run, reason: str, *, mt_id: str | None = None, error: str | None = None) -> None:
+    """The job waits at a pause; the caller publishes. FR-EVT-MT-007."""
+    number = next_number(run.branch, run.tip, run.job)
+    run.set_phase(Phase.PAUSED_USER_GATE)
+    run.set_status(JobStatus.AWAITING_USER, gate_number=number, gate_reason=reason, error=error)
+    run.set_progress_status(ProgressStatus.PAUSED)
+    run.emit("FR-EVT-MT-007", {}, key=f"gate/{number}/007", mt_id=mt_id, actor="human" if error else "system")
+
+
+def _cancel(run: Run, decision: HumanDecision) -> None:
+    now, why = run.around.clock.now(), f"cancelled by {decision.by}"
+    run.emit("FR-EVT-MT-011", {"reason": why}, key="end/011", actor="human")
+    run.set_phase(Phase.FAILED)
+    run.set_status(JobStatus.CANCELLED, error=why, completed_at=now)
+    run.set_progress_status(ProgressStatus.CANCELLED, completed_at=now)
+
+
 def _abort(run: Run, answer: HumanDecision) -> None:
-    why = f"aborted by {answer.decided_by}" + (f": {answer.note}" if answer.note else "")
+    why = f"aborted by {answer.by}"
     run.emit("FR-EVT-MT-010", {"reason": why, "error_category": "aborted"}, key="end/010", actor="human")
     run.set_phase(Phase.FAILED)
     run.set_status(JobStatus.FAILED, error=why, completed_at=run.around.clock.now())
@@ -151,6 +120,9 @@ def _abort(run: Run, answer: HumanDecision) -> None:
 
 
 def _skip(run: Run, answer: HumanDecision) -> None:
+    if run.job.execution_state.current_mt_index >= len(run.plan.order):
+        run.set_phase(Phase.EXECUTING_MT)  # paused before the end: there is no task to leave out
+        return
     mt_id = run.plan.order[run.job.execution_state.current_mt_index]
     why = answer.note or "skipped at the gate"
     run.emit(

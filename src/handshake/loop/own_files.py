@@ -11,7 +11,7 @@ from handshake.domain.ledger import StepStatus
 from handshake.domain.microtask import MicroTaskDefinition
 from handshake.domain.progress import MtStatus
 from handshake.loop.call import stored_reply
-from handshake.loop.equipment import Equipment
+from handshake.loop.equipment import CodeSide
 from handshake.loop.prepare import Prepared, as_published
 from handshake.loop.run import Run
 from handshake.models.reply import parse_reply
@@ -19,7 +19,7 @@ from handshake.models.reply import parse_reply
 Contents = dict[str, set[bytes | None]]
 
 
-def explained_contents(run: Run, equipment: Equipment) -> Contents:
+def explained_contents(run: Run, equipment: CodeSide) -> Contents:
     """By path, every content that the run's records explain."""
     space, repo = run.job.workspace, run.around.repo
     if repo.resolve(space.head_commit) is None:
@@ -34,7 +34,7 @@ def explained_contents(run: Run, equipment: Equipment) -> Contents:
     return known
 
 
-def _add_running(known: Contents, run: Run, equipment: Equipment, mt: MicroTaskDefinition) -> None:
+def _add_running(known: Contents, run: Run, equipment: CodeSide, mt: MicroTaskDefinition) -> None:
     """The running task's files: as the last step left them, and as each sample of a stored reply makes them."""
     before = {path: run.artifact(run.paths.snapshot(path)) for path in mt.files.writable}
     for path, data in before.items():
@@ -46,7 +46,7 @@ def _add_running(known: Contents, run: Run, equipment: Equipment, mt: MicroTaskD
 
 def _add_reply(
     known: Contents,
-    equipment: Equipment,
+    equipment: CodeSide,
     mt: MicroTaskDefinition,
     prepared: Prepared,
     before: dict[str, bytes | None],

@@ -16,19 +16,13 @@ from handshake.domain.ledger import StepStatus
 from handshake.domain.states import JobStatus
 from handshake.loop.call import stored_reply
 from handshake.loop.prepare import as_published
-from handshake.loop.run import Run, Surroundings
+from handshake.loop.run import Run, Surroundings, latest_job_id
 from handshake.models.replies import ReplyStore
 from handshake.recorder.journal import whole_lines
 from handshake.repo.store import TrackingBranch
 
 STALE_AFTER_S = 30
 LOOK_BACK = 200
-
-
-def latest_job_id(branch: TrackingBranch, tip: str) -> str | None:
-    """The newest job on the branch: version 7 UUIDs sort by time."""
-    ids = sorted({path.split("/")[1] for path in branch.list("jobs", tip) if path.count("/") >= 2})
-    return ids[-1] if ids else None
 
 
 def load_run(around: Surroundings, branch: TrackingBranch) -> Run | None:

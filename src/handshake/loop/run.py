@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from handshake.domain.artifact import ArtifactHandle, ArtifactKind, handle_for
 from handshake.domain.canonical import committed_json
 from handshake.domain.clock import Clock, IdSource, uuid_from
-from handshake.domain.errors import StateCorruption
+from handshake.domain.errors import StaleOwner, StateCorruption
 from handshake.domain.events import Actor, Event
 from handshake.domain.job import ExecutionState, Job, check_pairing
 from handshake.domain.ledger import RunLedger
@@ -28,9 +28,11 @@ from handshake.domain.states import JOB_TRANSITIONS, PHASE_TRANSITIONS, JobStatu
 from handshake.loop.paths import JobPaths
 from handshake.recorder.journal import Journal
 from handshake.repo.git import Repository
+from handshake.repo.hand_moves import decisions_added
 from handshake.repo.store import TrackingBranch
 
 R = TypeVar("R", bound=Record)
+PUBLISH_TRIES = 20
 
 
 class Watcher(Protocol):
@@ -48,6 +50,10 @@ class Watcher(Protocol):
         """A prompt or a reply, whole."""
         ...
 
+    def note(self, text: str) -> None:
+        """Something a person should know that stops nothing."""
+        ...
+
 
 class NobodyWatches:
     """A watcher that looks away."""
@@ -59,6 +65,9 @@ class NobodyWatches:
         """Nothing."""
 
     def said(self, who: str, text: str) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
         """Nothing."""
 
 
@@ -98,6 +107,7 @@ class Run:
         self.tip = tip
         self.paths = JobPaths(job.job_id)
         self.journal = self._open_journal()
+        self.refusals_said: set[str] = set()
         self._pending: dict[str, bytes | None] = {}
         self._attempt_began = around.clock.monotonic()
         self._duration_before = job.metrics.duration_ms
@@ -133,6 +143,31 @@ class Run:
             packet=branch.read("packet.md", tip) or b"",
             tip=tip,
         )
+
+    def reload(self) -> None:
+        """Read the records again, as the branch has them now. What was not published is forgotten."""
+        tip = self.branch.tip()
+        if tip is None:
+            raise StaleOwner(f"{self.branch.ref} is gone", next_step=f"handshake status {self.job.wp_id}")
+        now = Run.load(self.around, self.branch, self.job.job_id, tip)
+        self.job, self.plan, self.progress, self.ledger = now.job, now.plan, now.progress, now.ledger
+        self.packet, self.tip, self.journal, self._pending = now.packet, now.tip, now.journal, {}
+
+    def follow_branch(self) -> None:
+        """Take over decision files that people committed since; nothing else may have moved the branch.
+
+        Raises:
+            StaleOwner: it was moved by somebody who is no person with a decision.
+        """
+        tip = self.branch.tip()
+        if tip == self.tip:
+            return
+        if tip is None or self.tip is None or decisions_added(self.around.repo, self.tip, tip) is None:
+            raise StaleOwner(
+                f"{self.branch.ref} is not at {(self.tip or 'nothing')[:12]} any more: another process owns the run",
+                next_step=f"git log {self.branch.ref}",
+            )
+        self.tip = tip
 
     def _open_journal(self) -> Journal:
         published: list[bytes] = []
@@ -287,7 +322,15 @@ class Run:
             self.paths.ledger: committed_json(self.ledger),
         }
         message = commit_message(subject, {"WP": self.job.wp_id, "Job": self.job.job_id, **trailers})
-        self.tip = self.branch.publish(files, message=message, when=now, expected=self.tip)
+        for _ in range(PUBLISH_TRIES):
+            try:
+                self.tip = self.branch.publish(files, message=message, when=now, expected=self.tip)
+            except StaleOwner:
+                self.follow_branch()  # or it is raised again
+            else:
+                break
+        else:
+            raise StaleOwner(f"{self.branch.ref} keeps moving", next_step=f"git log {self.branch.ref}")
         self._pending = {}
         return self.tip
 
@@ -299,6 +342,11 @@ class Run:
     def stable_id(self, name: str) -> str:
         """A UUID that this job gives to `name`, the same after a crash."""
         return uuid_from(f"{self.job.job_id}/{name}")
+
+
+def latest_job_id(branch: TrackingBranch, tip: str) -> str | None:
+    """The newest job on the branch: version 7 UUIDs sort by time."""
+    return max(branch.names_in("jobs", tip), default=None)
 
 
 def commit_message(subject: str, trailers: Mapping[str, str]) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-
 from handshake.config.failpoints import failpoint
 from handshake.domain.artifact import handle_for
 from handshake.domain.canonical import committed_json, hash_of
@@ -22,11 +20,10 @@ from handshake.domain.ledger import RunLedger
 from handshake.domain.microtask import Plan
 from handshake.domain.operation import CapabilityCheck
 from handshake.domain.packet import Packet
-from handshake.domain.packet_text import is_governance_command, read_packet
+from handshake.domain.packet_text import is_governance_command
 from handshake.domain.policy import ExecutionPolicy
 from handshake.domain.progress import LearningContext, MtProgress, ProgressArtifact, aggregate
 from handshake.domain.states import JobStatus
-from handshake.gates.activation import activation_findings
 from handshake.loop.recover import UnbornJob
 from handshake.loop.run import Run, Surroundings, commit_message
 from handshake.models.profiles import PROFILES
@@ -34,35 +31,6 @@ from handshake.planning.generate import generate_plan
 from handshake.repo.store import ObjectStore, TrackingBranch
 from handshake.toolbus.capabilities import decide, profile_for
 from handshake.toolbus.commands import programs_of
-
-
-def read_runnable_packet(around: Surroundings, wp_id: str) -> tuple[Packet, bytes]:
-    """The packet from the user's working tree: dropping the file is enough.
-
-    Raises:
-        PacketRefused: it is not there, or something in it must be mended first; every finding is named.
-    """
-    settings = around.settings
-    path = str(PurePosixPath(settings.paths.packets) / f"{wp_id}.md")
-    file = around.repo.root / path
-    if not file.is_file():
-        raise PacketRefused(f"{path} is not there", next_step=f"handshake new {wp_id}")
-    data = file.read_bytes()
-    reading = read_packet(data, path)
-    registry_file = around.repo.root / settings.paths.registry
-    registry = registry_file.read_text(encoding="utf-8", errors="replace") if registry_file.is_file() else None
-    findings = [f for f in reading.findings if f.severity == "error"]
-    if reading.packet is not None and not findings:
-        found = activation_findings(reading.packet, around.repo.root / settings.paths.packets, settings, registry)
-        findings = [f for f in found if f.severity == "error"]
-    if reading.packet is None or findings:
-        lines = tuple(finding.text() for finding in findings)
-        raise PacketRefused(
-            f"{path} cannot run: {len(lines)} finding{'s' if len(lines) != 1 else ''}; {lines[0] if lines else ''}",
-            findings=lines,
-            next_step=f"mend the packet, then: handshake check {wp_id}",
-        )
-    return reading.packet, data
 
 
 def scope_of(packet: Packet) -> WorkPacketScope:

@@ -41,6 +41,24 @@ def read_heartbeat(lock: Path) -> Heartbeat | None:
         return None
 
 
+def living_owner(lock: Path, clock: Clock) -> Heartbeat | None:
+    """Who holds the lock, by its heartbeat alone: the lock is not touched, so nobody who wants it is disturbed.
+
+    A heartbeat that is over 30 seconds old, or whose process is not on this machine any more, is nobody's.
+    """
+    beat = read_heartbeat(lock)
+    if beat is None or clock.now() - beat.ts > timedelta(seconds=STALE_AFTER_S):
+        return None
+    if beat.host == socket.gethostname() and os.name != "nt":  # on Windows signal 0 would end the process
+        try:
+            os.kill(beat.pid, 0)
+        except ProcessLookupError:
+            return None
+        except PermissionError:
+            return beat  # it lives, as another user
+    return beat
+
+
 def owner_is_gone(lock: Path, clock: Clock) -> bool:
     """Whether no live process holds the lock, or its heartbeat is over 30 seconds old."""
     from filelock import FileLock, Timeout

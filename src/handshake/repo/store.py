@@ -293,6 +293,11 @@ class TrackingBranch:
         view = self._view(at)
         return () if view is None else view.paths_under(prefix)
 
+    def names_in(self, folder: str, at: str | None = None) -> tuple[str, ...]:
+        """The names right in a folder, sorted; cheap however long the run was."""
+        view = self._view(at)
+        return () if view is None else view.names_in(folder)
+
     def _view(self, at: str | None) -> TreeView | None:
         commit = at or self.tip()
         if commit is None:

@@ -78,6 +78,16 @@ class TreeView:
             return tuple(sorted(self._git.names("ls-tree", "-r", "-z", "--name-only", self.commit, "--", prefix)))
         return tuple(path for path in self.paths() if path.startswith(prefix))
 
+    def names_in(self, folder: str) -> tuple[str, ...]:
+        """The names of files and folders right in a folder, sorted; what lies deeper is not looked at."""
+        if self._entries is None and self._handle is not None:
+            item = self._lookup(folder)
+            if item is None or item.filemode != _DIRECTORY:
+                return ()
+            return tuple(sorted(os.fsdecode(entry.raw_name) for entry in self._handle[item.id]))  # type: ignore[attr-defined]
+        prefix = folder + "/"
+        return tuple(sorted({path[len(prefix) :].split("/")[0] for path in self.paths_under(folder)}))
+
     def read(self, path: str) -> bytes | None:
         """A file's bytes, or None where there is no such file."""
         if self._entries is None and self._handle is None:
