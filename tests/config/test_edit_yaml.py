@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from handshake.config.yaml_edit import set_item_key
+from handshake.config.yaml_edit import set_entry_key, set_item_key
 from handshake.domain.errors import ConfigError
 
 BLOCK = """# mine
@@ -72,3 +72,37 @@ def test_the_last_value_may_be_a_block_of_text():
 def test_what_the_reader_refuses_is_not_edited():
     with pytest.raises(ConfigError, match="alias"):
         edited("loras:\n  - &a {id: b}\n  - *a\n")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", 'models:\n  m: {edit_forms: ["whole"]}\n'),
+        ("version: 1", 'version: 1\nmodels:\n  m: {edit_forms: ["whole"]}\n'),
+        ("models:\n  m: {model: x}  # mine\n", 'models:\n  m: {model: x, edit_forms: ["whole"]}  # mine\n'),
+        (
+            "models:\n  m:\n    model: x\npaths: {}\n",
+            'models:\n  m:\n    model: x\n    edit_forms: ["whole"]\npaths: {}\n',
+        ),
+        ("models:\n  n: {model: x}\n# end\n", 'models:\n  n: {model: x}\n  m: {edit_forms: ["whole"]}\n# end\n'),
+        ("models: {n: {model: x}}\n", 'models: {n: {model: x}, m: {edit_forms: ["whole"]}}\n'),
+        (
+            "models:\n  m:\n    edit_forms: [whole, search_replace]\n",
+            'models:\n  m:\n    edit_forms: ["whole"]\n',
+        ),
+    ],
+)
+def test_a_key_of_an_entry_is_set_and_the_rest_stays(before: str, after: str) -> None:
+    assert set_entry_key(before, "config.yaml", ("models", "m"), "edit_forms", ["whole"]) == after
+
+
+def test_a_name_that_is_no_plain_word_is_quoted() -> None:
+    edited = set_entry_key("version: 1\n", "config.yaml", ("models", "coder:7b"), "edit_forms", ["whole"])
+    assert '"coder:7b": {edit_forms: ["whole"]}' in edited
+
+
+@pytest.mark.parametrize("text", ["models: {}\n", "models:\n  m: {}\n", "models:\n  m:\n"])
+def test_an_entry_that_cannot_be_edited_is_said_with_what_to_write(text: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        set_entry_key(text, "config.yaml", ("models", "m"), "edit_forms", ["whole"])
+    assert refused.value.next_step == 'set edit_forms: ["whole"] there by hand'

@@ -10,6 +10,7 @@ import typer
 
 from handshake import __version__
 from handshake.cli import (
+    verb_calibrate,
     verb_check,
     verb_config,
     verb_daemon,
@@ -60,6 +61,7 @@ for verb in (
     verb_distill,
     verb_skills,
     verb_doctor,
+    verb_calibrate,
     verb_model,
     verb_config,
     verb_trust,

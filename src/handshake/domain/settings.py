@@ -51,6 +51,7 @@ class ModelConfig(Record):
     profile: Literal["tiny", "small", "standard"] = "standard"
     samples: Annotated[int, Field(ge=1, le=8)] | None = None
     grammar: bool | None = None
+    edit_forms: Annotated[tuple[Literal["whole", "search_replace"], ...], Field(min_length=1)] | None = None
     command: tuple[str, ...] | None = None
     file: str | None = None
     script: str | None = None

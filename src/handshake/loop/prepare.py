@@ -27,7 +27,7 @@ from handshake.loop.frame import framing_grammar
 from handshake.loop.limits import LONGEST_ITERATION_S, TOKENS_PER_ITERATION
 from handshake.loop.run import Run
 from handshake.models.lora import choose_lora
-from handshake.models.profiles import PROFILES, Profile
+from handshake.models.profiles import PROFILES, EditForm, Profile
 from handshake.models.provider import Provider
 
 
@@ -175,7 +175,7 @@ def _context_request(
         previous=_previous(run, mt.mt_id, equipment.workspace.path),
         done_mts=tuple((e.mt_id, e.name) for e in run.progress.micro_tasks if e.status is MtStatus.COMPLETED),
         profile=profile.name,
-        edit_form=_edit_form(run, mt.mt_id, profile),
+        edit_form=_edit_form(run, mt.mt_id, config.edit_forms or profile.edit_forms),
         context_window=provider.facts.context_window,
         reserved_output_tokens=config.max_output_tokens or profile.max_output_tokens,
         count_tokens=provider.count_tokens,
@@ -203,10 +203,10 @@ def _injection_waivers(run: Run) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _edit_form(run: Run, mt_id: str, profile: Profile) -> Literal["whole", "search_replace", "either"]:
-    """The profile's forms; after two failures of one form in a row, the other. Contract: `models.md`."""
-    if len(profile.edit_forms) == 1:
-        return profile.edit_forms[0]
+def _edit_form(run: Run, mt_id: str, forms: tuple[EditForm, ...]) -> Literal["whole", "search_replace", "either"]:
+    """The model's forms; after two failures of one form in a row, the other. Contract: `models.md`."""
+    if len(forms) == 1:
+        return forms[0]
     failed: list[str] = []
     for row in run.entry(mt_id).iterations[-2:]:
         outcomes = _outcomes(run, row.step_id)
