@@ -55,6 +55,11 @@ def test_doctor_says_what_serves_each_level_and_what_to_mend(shop):
     good = shop.json("doctor")
     assert good["ok"] is True
     assert {row["check"] for row in good["checks"]} >= {"python", "git", "repository", "sandbox", "level 0"}
+    level = next(row["what"] for row in good["checks"] if row["check"] == "level 0")
+    assert ", window " in level
+    assert "first text after" in level
+    quick = shop.json("doctor", "--quick")
+    assert "first text" not in json.dumps(quick)
     assert shop.server is not None
     shop.server.stop()
     bad = shop.json("doctor", code=7)

@@ -18,9 +18,13 @@ def register(app: typer.Typer) -> None:
     app.command("doctor")(doctor)
 
 
-def doctor(context: typer.Context, as_json: Json = False) -> None:
+def doctor(
+    context: typer.Context,
+    quick: bool = typer.Option(False, "--quick", help="Ask no model: its speed is not measured."),
+    as_json: Json = False,
+) -> None:
     """Check git, repository, configuration, sandbox, models. Example: handshake doctor"""
-    rows = [_python(), *_git(context.obj.directory)]
+    rows = [_python(), *_git(context.obj.directory, quick=quick)]
     if as_json:
         write_json({"ok": all(row["ok"] for row in rows), "checks": rows})
     else:
@@ -43,7 +47,7 @@ def _python() -> dict[str, Any]:
     return _row("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
 
 
-def _git(directory: str) -> list[dict[str, Any]]:
+def _git(directory: str, *, quick: bool) -> list[dict[str, Any]]:
     from handshake.repo.git import find_repository, git_version
 
     try:
@@ -52,10 +56,10 @@ def _git(directory: str) -> list[dict[str, Any]]:
     except HandshakeError as error:
         return [_failed("git", error)]
     rows.append(_row("repository", f"{repo.root} ({repo.object_format}, {repo.head_branch() or 'detached HEAD'})"))
-    return rows + _settings(repo.root)
+    return rows + _settings(repo.root, quick=quick)
 
 
-def _settings(root: Path) -> list[dict[str, Any]]:
+def _settings(root: Path, *, quick: bool) -> list[dict[str, Any]]:
     from handshake.config.loading import load_settings
 
     try:
@@ -63,7 +67,7 @@ def _settings(root: Path) -> list[dict[str, Any]]:
     except HandshakeError as error:
         return [_failed("config", error)]
     rows = [_row("config", f"governance {settings.governance.mode}, base branch {settings.base_branch}")]
-    return [*rows, _sandbox(settings.sandbox), *_chain(settings, root)]
+    return [*rows, _sandbox(settings.sandbox), *_chain(settings, root, quick=quick)]
 
 
 def _sandbox(mode: Any) -> dict[str, Any]:
@@ -75,11 +79,40 @@ def _sandbox(mode: Any) -> dict[str, Any]:
         return _failed("sandbox", error)
 
 
-def _chain(settings: Any, root: Path) -> list[dict[str, Any]]:
-    from handshake.models.chain import check_levels, resolve_chain
+def _chain(settings: Any, root: Path, *, quick: bool) -> list[dict[str, Any]]:
+    from handshake.models.chain import ProviderPool, check_levels, resolve_chain
 
     rows = []
-    for level in check_levels(resolve_chain(settings.policy, settings), root):
-        what = f"{level.level.model_id}: {level.served_by}"
-        rows.append(_row(f"level {level.level.level}", level.problem or what, ok=level.problem is None))
+    with ProviderPool(settings, root=root) as pool:
+        known: dict[str, tuple[str, HandshakeError | None]] = {}
+        for level in check_levels(resolve_chain(settings.policy, settings), root):
+            name, model_id = f"level {level.level.level}", level.level.model_id
+            if level.problem is not None or level.config is None:
+                rows.append(_row(name, level.problem or f"{model_id}: {level.served_by}", ok=level.problem is None))
+                continue
+            if model_id not in known:
+                known[model_id] = _in_force(pool, model_id, measured=not quick and not level.config.is_cloud)
+            facts, failure = known[model_id]
+            row = _row(name, f"{model_id}: {level.served_by}{facts}")
+            rows.append(
+                row if failure is None else {**_failed(name, failure), "what": f"{row['what']}: {failure.what}"}
+            )
     return rows
+
+
+def _in_force(pool: Any, model_id: str, *, measured: bool) -> tuple[str, HandshakeError | None]:
+    """The window that the server really has in force, and how fast it answers; a cloud model is asked nothing."""
+    from handshake.domain.clock import SystemClock
+    from handshake.models.speed import measure_speed
+
+    facts = ""
+    try:
+        provider = pool.provider(model_id)
+        facts = f", window {provider.facts.context_window}"
+        if measured:
+            speed = measure_speed(provider, SystemClock())
+            rate = "in one piece" if speed.tokens_per_s is None else f"{speed.tokens_per_s:g} tokens/s"
+            facts += f", {rate}{' (estimated)' if speed.estimated else ''}, first text after {speed.first_text_s:g} s"
+    except HandshakeError as failure:
+        return facts, failure
+    return facts, None
