@@ -193,7 +193,27 @@ def test_all_seventeen_micro_task_events_are_known():
                 "event_name": "llm_inference",
                 "payload": {"model_id": "", "token_usage": {}},
             },
-            "empty model_id",
+            "lacks token_usage.completion_tokens",
+        ),
+        (
+            {
+                "event_type": "FR-EVT-006",
+                "event_name": "llm_inference",
+                "payload": {
+                    "model_id": "",
+                    "token_usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+                },
+            },
+            "wrong model_id",
+        ),
+        ({"payload": {"reason": 1, "decided_by": "m"}}, "wrong reason: Input should be a valid string"),
+        (
+            {
+                "event_type": "FR-EVT-CAP",
+                "event_name": "capability_check",
+                "payload": {"capability_id": "c", "actor_id": "a", "decision_outcome": "perhaps"},
+            },
+            "wrong decision_outcome",
         ),
         ({"event_type": "FR-EVT-WF-RECOVERY", "event_name": "workflow_recovery"}, "must be system"),
     ],

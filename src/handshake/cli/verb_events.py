@@ -1,13 +1,17 @@
-"""`handshake events`: the flight recorder's events, through DuckDB."""
+"""`handshake events`: the flight recorder's events, through DuckDB; with `--follow` as they come."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import typer
 
 from handshake.cli.options import Json, open_surroundings, write, write_json_lines
+
+if TYPE_CHECKING:
+    from handshake.domain.events import Event
 
 
 def register(app: typer.Typer) -> None:
@@ -23,34 +27,40 @@ def events(
     since: datetime | None = typer.Option(
         None, "--since", help="Only from this UTC time on.", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"]
     ),
+    follow: bool = typer.Option(False, "--follow", "-f", help="Go on with new events as they come; Ctrl-C ends."),
     as_json: Json = False,
 ) -> None:
     """Recorded events, oldest first. Example: handshake events --wp WP-1-Demo --type FR-EVT-MT-012"""
-    from handshake.cli.live import line_of
-    from handshake.domain.canonical import utc_text
-    from handshake.recorder.queries import query_events
+    from handshake.cli.recorded import open_store, tell_missing
+    from handshake.recorder.follow import Follower
+    from handshake.recorder.queries import Wanted, query_events
 
-    found = query_events(
-        _sources(context), wp=wp, mt=mt, event_type=event_type, since=since and since.replace(tzinfo=UTC)
-    )
-    if as_json:
-        write_json_lines(found)
+    wanted = Wanted(wp=wp, mt=mt, event_type=event_type, since=since and since.replace(tzinfo=UTC))
+    store = open_store(context.obj)
+    follower = Follower(store.repo, store.namespace) if follow else None
+    found, missing = query_events(store, wanted)
+    tell_missing(context.obj, missing)
+    for event in found:
+        _show(event, as_json=as_json)
+    if follower is None:
         return
     for event in found:
-        said = line_of(event) or ", ".join(f"{k}={v}" for k, v in list(event.payload.items())[:4])
-        write(f"{utc_text(event.timestamp)[:23]}  {event.event_type:<20} {event.wp_id}  {said[:140]}")
+        follower.saw(event.event_id)
+    sys.stdout.flush()
+    for event in follower.forever(open_surroundings(context.obj).clock):
+        if wanted.fits(event):
+            _show(event, as_json=as_json)
+            sys.stdout.flush()
 
 
-def _sources(context: typer.Context) -> Iterable[Iterable[bytes]]:
-    """The lines of every journal: those on tracking branches first, then the local ones."""
-    from handshake.repo.store import TrackingBranch, tracked_packets
+def _show(event: Event, *, as_json: bool) -> None:
+    from handshake.cli.live import line_of
+    from handshake.cli.recorded import cell_text
+    from handshake.domain.canonical import utc_text
 
-    around = open_surroundings(context.obj)
-    namespace = around.settings.tracking.namespace
-    for name in tracked_packets(around.repo, namespace):
-        branch = TrackingBranch(around.repo, name, namespace=namespace)
-        for path in branch.list("jobs"):
-            if "/events/" in path:
-                yield (branch.read(path) or b"").splitlines()
-    for file in sorted((around.repo.state_dir / "journal").glob("*/*.jsonl")):
-        yield file.read_bytes().splitlines()
+    if as_json:
+        write_json_lines([event])
+        return
+    said = line_of(event) or ", ".join(f"{k}={v}" for k, v in list(event.payload.items())[:4])
+    line = f"{event.event_type:<20} {event.wp_id}  {cell_text(said)[:140]}"
+    write(f"{utc_text(event.timestamp)[:23]}  {line}")

@@ -13,7 +13,9 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from handshake.domain import event_payloads as shapes
 from handshake.domain.errors import InvalidEvent
+from handshake.domain.event_payloads import Payload
 from handshake.domain.record import Record
 
 Actor = Literal["human", "agent", "system"]
@@ -38,75 +40,49 @@ class Event(Record):
 
 @dataclass(frozen=True)
 class EventType:
-    """The shape of one kind of event; a field that ends in `?` may be missing."""
+    """The shape of one kind of event."""
 
     name: str
-    fields: tuple[str, ...]
+    payload: type[Payload]
     actor: Actor | None = None
 
     @property
     def required(self) -> frozenset[str]:
         """Fields that must be there."""
-        return frozenset(f for f in self.fields if not f.endswith("?"))
+        return frozenset(name for name, field in self.payload.model_fields.items() if field.is_required())
 
     @property
     def known(self) -> frozenset[str]:
         """All fields that may be there."""
-        return frozenset(f.removesuffix("?") for f in self.fields)
-
-
-def _type(name: str, fields: str, actor: Actor | None = None) -> EventType:
-    return EventType(name, tuple(fields.split()), actor)
+        return frozenset(self.payload.model_fields)
 
 
 EVENT_TYPES: Mapping[str, EventType] = {
-    "FR-EVT-MT-001": _type("micro_task_loop_started", "total_mts execution_policy mt_ids execution_waves"),
-    "FR-EVT-MT-002": _type(
-        "micro_task_iteration_started", "model_id lora_id? escalation_level step_id context_snapshot_id?"
-    ),
-    "FR-EVT-MT-003": _type(
-        "micro_task_iteration_complete",
-        "model execution outcome decision context_snapshot_id evidence_artifact_ref? step_id?",
-    ),
-    "FR-EVT-MT-004": _type("micro_task_complete", "final_iteration final_model_level commit summary_ref"),
-    "FR-EVT-MT-005": _type(
-        "micro_task_escalated",
-        "from_model from_lora? from_level to_model to_lora? to_level reason failure_category"
-        " iterations_at_previous_level escalation_record_ref",
-    ),
-    "FR-EVT-MT-006": _type("micro_task_hard_gate", "reason figures answers"),
-    "FR-EVT-MT-007": _type("micro_task_pause_requested", ""),
-    "FR-EVT-MT-008": _type("micro_task_resumed", "decision decided_by note?"),
-    "FR-EVT-MT-009": _type("micro_task_loop_completed", "outcome statistics"),
-    "FR-EVT-MT-010": _type("micro_task_loop_failed", "reason error_category"),
-    "FR-EVT-MT-011": _type("micro_task_loop_cancelled", "reason"),
-    "FR-EVT-MT-012": _type(
-        "micro_task_validation", "passed sample spec_results evidence_artifact_ref op_ids reasons"
-    ),
-    "FR-EVT-MT-013": _type("micro_task_lora_selection", "model_id lora_id? selector scores"),
-    "FR-EVT-MT-014": _type("micro_task_drop_back", "from_level to_level reason confidence"),
-    "FR-EVT-MT-015": _type("micro_task_distillation_candidate", "candidate_ref status eligible"),
-    "FR-EVT-MT-016": _type("micro_task_skipped", "reason decided_by"),
-    "FR-EVT-MT-017": _type("micro_task_blocked", "reason need? recoverable"),
-    "FR-EVT-001": _type(
-        "terminal_command",
-        "command cwd exit_code duration_ms stdout_ref? stderr_ref? op_id timed_out? sandbox?",
-    ),
-    "FR-EVT-006": _type(
-        "llm_inference",
-        "model_id token_usage latency_ms? prompt_hash? response_hash? step_id? estimated? from_store?",
-    ),
-    "FR-EVT-WF-RECOVERY": _type(
-        "workflow_recovery",
-        "workflow_run_id job_id from_state to_state reason last_heartbeat_ts threshold_secs"
-        " resume_point? steps_recovered steps_to_retry",
-        "system",
-    ),
-    "FR-EVT-SEC-VIOLATION": _type("security_violation", "guard file line pattern"),
-    "FR-EVT-CAP": _type("capability_check", "capability_id actor_id decision_outcome op_id? stage?"),
-    "FR-EVT-MEX": _type("gate_outcome", "op_id gate outcome reason?"),
-    "FR-EVT-GOV-GATES-001": _type("governance_gate", "gate outcome error_codes"),
-    "FR-EVT-GOV-WP-001": _type("work_packet", "state reason? packet_path? packet_hash?"),
+    "FR-EVT-MT-001": EventType("micro_task_loop_started", shapes.LoopStarted),
+    "FR-EVT-MT-002": EventType("micro_task_iteration_started", shapes.IterationStarted),
+    "FR-EVT-MT-003": EventType("micro_task_iteration_complete", shapes.IterationComplete),
+    "FR-EVT-MT-004": EventType("micro_task_complete", shapes.MtComplete),
+    "FR-EVT-MT-005": EventType("micro_task_escalated", shapes.Escalated),
+    "FR-EVT-MT-006": EventType("micro_task_hard_gate", shapes.HardGate),
+    "FR-EVT-MT-007": EventType("micro_task_pause_requested", shapes.PauseRequested),
+    "FR-EVT-MT-008": EventType("micro_task_resumed", shapes.Resumed),
+    "FR-EVT-MT-009": EventType("micro_task_loop_completed", shapes.LoopCompleted),
+    "FR-EVT-MT-010": EventType("micro_task_loop_failed", shapes.LoopFailed),
+    "FR-EVT-MT-011": EventType("micro_task_loop_cancelled", shapes.LoopCancelled),
+    "FR-EVT-MT-012": EventType("micro_task_validation", shapes.Validation),
+    "FR-EVT-MT-013": EventType("micro_task_lora_selection", shapes.LoraSelection),
+    "FR-EVT-MT-014": EventType("micro_task_drop_back", shapes.DropBack),
+    "FR-EVT-MT-015": EventType("micro_task_distillation_candidate", shapes.Candidate),
+    "FR-EVT-MT-016": EventType("micro_task_skipped", shapes.Skipped),
+    "FR-EVT-MT-017": EventType("micro_task_blocked", shapes.Blocked),
+    "FR-EVT-001": EventType("terminal_command", shapes.TerminalCommand),
+    "FR-EVT-006": EventType("llm_inference", shapes.Inference),
+    "FR-EVT-WF-RECOVERY": EventType("workflow_recovery", shapes.Recovery, actor="system"),
+    "FR-EVT-SEC-VIOLATION": EventType("security_violation", shapes.SecurityViolation),
+    "FR-EVT-CAP": EventType("capability_check", shapes.CapabilityChecked),
+    "FR-EVT-MEX": EventType("gate_outcome", shapes.ToolGate),
+    "FR-EVT-GOV-GATES-001": EventType("governance_gate", shapes.GovernanceGate),
+    "FR-EVT-GOV-WP-001": EventType("work_packet", shapes.WorkPacket),
 }
 
 
@@ -126,14 +102,21 @@ def check_event(event: Event) -> Event:
         raise InvalidEvent(f"{where} has no trace_id or no job_id")
     if kind.actor is not None and event.actor != kind.actor:
         raise InvalidEvent(f"{where} has actor {event.actor}; it must be {kind.actor}")
-    given = frozenset(event.payload)
-    if missing := sorted(kind.required - given):
-        raise InvalidEvent(f"{where} lacks {', '.join(missing)}")
-    if unknown := sorted(given - kind.known):
-        raise InvalidEvent(f"{where} has unknown fields {', '.join(unknown)}")
-    if event.event_type == "FR-EVT-006" and not event.payload["model_id"]:
-        raise InvalidEvent(f"{where} has an empty model_id")
+    try:
+        kind.payload.model_validate(event.payload)
+    except ValidationError as error:
+        raise InvalidEvent(f"{where} {_what_is_wrong(error)}") from None
     return event
+
+
+def _what_is_wrong(error: ValidationError) -> str:
+    """Missing fields first, then unknown ones, then the first wrong value."""
+    found = [(row["type"], ".".join(map(str, row["loc"])), row["msg"]) for row in error.errors()]
+    for kind, said in (("missing", "lacks"), ("extra_forbidden", "has unknown fields")):
+        names = sorted(where for what, where, _ in found if what == kind)
+        if names:
+            return f"{said} {', '.join(names)}"
+    return f"has a wrong {found[0][1] or 'payload'}: {found[0][2]}"
 
 
 def read_event(data: Any) -> Event:

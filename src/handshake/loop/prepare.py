@@ -45,6 +45,8 @@ class StoredRequest(Record):
     sampling: Sampling
     timeout_s: float
     context_snapshot_id: str
+    lora_version: str | None = None
+    context_window: int | None = None
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,8 @@ def _prepare_anew(run: Run, equipment: Equipment, mt: MicroTaskDefinition, numbe
         sampling=_sampling(run, profile, config, provider, mt, compiled, number, equipment),
         timeout_s=min(config.timeout_s, LONGEST_ITERATION_S),
         context_snapshot_id=compiled.snapshot.context_snapshot_id,
+        lora_version=choice.lora.version if choice.lora else None,
+        context_window=provider.facts.context_window,
     )
     prepared = Prepared(this_step, number, stored, compiled.envelope.full_prompt)
     _store(run, prepared, compiled)

@@ -313,6 +313,8 @@ class Run:
         self.progress = self.progress.model_copy(
             update={"updated_at": now, "aggregate_stats": aggregate(self.progress)}
         )
+        if self.ended:
+            self._announce_end()
         self.settle()
         files: dict[str, bytes | None] = {
             **self._pending,
@@ -333,6 +335,11 @@ class Run:
             raise StaleOwner(f"{self.branch.ref} keeps moving", next_step=f"git log {self.branch.ref}")
         self._pending = {}
         return self.tip
+
+    def _announce_end(self) -> None:
+        """Whatever ended the job, its packet is finished. FR-EVT-GOV-WP-001."""
+        said = {"state": "finished", "reason": self.job.status.value}
+        self.emit("FR-EVT-GOV-WP-001", {**said, "packet_path": self.job.workspace.packet_path}, key="end/wp")
 
     @property
     def ended(self) -> bool:

@@ -271,7 +271,9 @@ def _announce(run: Run, plan: Plan, policy: ExecutionPolicy, data: bytes) -> Non
         {"state": "activated", "packet_path": run.job.workspace.packet_path, "packet_hash": hash_of(data.hex())},
         key="start/wp",
     )
-    run.emit("FR-EVT-GOV-GATES-001", {"gate": "pre_work", "outcome": "pass", "error_codes": []}, key="start/pre-work")
+    for gate in ("phase", "pre_work"):  # a packet that fails one of them never becomes a job
+        passed: dict[str, object] = {"gate": gate, "outcome": "pass", "error_codes": []}
+        run.emit("FR-EVT-GOV-GATES-001", passed, key=f"start/{gate.replace('_', '-')}")
     for check in check_commands(run.around, plan):
         payload = check.model_dump(mode="json", exclude_none=True)
         run.emit("FR-EVT-CAP", payload, key=f"start/cap/{check.capability_id}")
@@ -282,6 +284,15 @@ def _announce(run: Run, plan: Plan, policy: ExecutionPolicy, data: bytes) -> Non
             "execution_policy": policy.model_dump(mode="json"),
             "mt_ids": list(plan.order),
             "execution_waves": [list(wave) for wave in plan.waves],
+            "micro_tasks": [
+                {
+                    "mt_id": mt.mt_id,
+                    "task_tags": list(mt.task_tags),
+                    "token_budget": mt.token_budget,
+                    "files": len(mt.files.writable),
+                }
+                for mt in plan.definitions
+            ],
         },
         key="start/001",
     )

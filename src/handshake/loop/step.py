@@ -176,7 +176,12 @@ def _announce(
     run.emit(
         "FR-EVT-MT-003",
         {
-            "model": {"base": record.model_id, "lora": record.lora_id, "context_window": None},
+            "model": {
+                "base": record.model_id,
+                "lora": record.lora_id,
+                "lora_version": prepared.stored.lora_version,
+                "context_window": prepared.stored.context_window,
+            },
             "execution": {
                 "tokens_prompt": record.tokens_prompt,
                 "tokens_completion": record.tokens_completion,

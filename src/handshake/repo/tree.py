@@ -80,13 +80,18 @@ class TreeView:
 
     def names_in(self, folder: str) -> tuple[str, ...]:
         """The names of files and folders right in a folder, sorted; what lies deeper is not looked at."""
-        if self._entries is None and self._handle is not None:
-            item = self._lookup(folder)
+        return tuple(sorted(self.children(folder)))
+
+    def children(self, folder: str) -> dict[str, str]:
+        """What stands directly in a folder: name to object id, folders among them; empty where there is none."""
+        name = folder.rstrip("/")
+        if self._handle is not None:
+            item = self._lookup(name)
             if item is None or item.filemode != _DIRECTORY:
-                return ()
-            return tuple(sorted(os.fsdecode(entry.raw_name) for entry in self._handle[item.id]))  # type: ignore[attr-defined]
-        prefix = folder + "/"
-        return tuple(sorted({path[len(prefix) :].split("/")[0] for path in self.paths_under(folder)}))
+                return {}
+            return {os.fsdecode(child.raw_name): str(child.id) for child in self._handle[item.id]}  # type: ignore[attr-defined]
+        rows = self._git.names("ls-tree", "-z", self.commit, f"{name}/")
+        return {path.rpartition("/")[2]: facts.split()[2] for facts, _, path in (r.partition("\t") for r in rows)}
 
     def read(self, path: str) -> bytes | None:
         """A file's bytes, or None where there is no such file."""

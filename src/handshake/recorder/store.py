@@ -1,0 +1,372 @@
+"""The queryable store: Parquet for what is finished, journal lines for what is not, no lock in anyone's way.
+
+Each question opens a DuckDB of its own in memory over immutable files. What was read once is kept as one Parquet
+file for each finished (or large) job; who finds the store's lock taken leaves that to the other and reads lines.
+Contract: `events.md`, Queries and Retention.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from handshake.domain.canonical import sha256_hex, utc_text
+from handshake.domain.clock import Clock
+from handshake.domain.errors import LockHeld, RecorderFailed
+from handshake.recorder.holdings import Holding, Index, Missing, read_index, write_index
+from handshake.recorder.loading import BASE, Unread, damaged_lines, globbed, load
+from handshake.recorder.sources import JobSource, job_sources
+from handshake.recorder.views import VIEW_SQL
+from handshake.repo.atomic import disk_error
+from handshake.repo.git import Repository
+
+if TYPE_CHECKING:
+    import duckdb
+    from filelock import BaseFileLock
+
+ENDS = ("FR-EVT-MT-009", "FR-EVT-MT-010", "FR-EVT-MT-011")
+LARGE = 5_000  # lines of a job that still runs, from which on they are kept as Parquet too
+GRACE_S = 3600.0  # a file that no index names any more may still be read by somebody
+MEMORY = "2GB"
+_PATIENCE_S = 10.0
+_AGAIN = "handshake recorder rebuild, in a moment"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A database that holds the views, and what it does not count."""
+
+    database: duckdb.DuckDBPyConnection
+    missing: tuple[Missing, ...]
+
+
+class Rebuilt(NamedTuple):
+    """What `rebuild` made."""
+
+    jobs: int
+    events: int
+    missing: tuple[Missing, ...]
+
+
+class EventStore:
+    """The recorder's events of one clone.
+
+    Args:
+        repo: whose branches and journals.
+        namespace: of the tracking branches.
+        retention_days: jobs whose last event is older are left out, and said to be.
+        clock: tells today.
+    """
+
+    def __init__(self, repo: Repository, namespace: str, retention_days: int, clock: Clock) -> None:
+        self.repo = repo
+        self.namespace = namespace
+        self.retention_days = retention_days
+        self.directory = repo.state_dir / "recorder"
+        self._clock = clock
+
+    @contextmanager
+    def opened(self) -> Iterator[Opened]:
+        """The views over all events, in a database of its own that can reach nothing else.
+
+        Raises:
+            InvalidEvent: a line of a journal is no event; file and line are named, nothing is changed.
+            RecorderFailed: a journal or the store cannot be read.
+        """
+        with _database() as (database, spool):
+            stored = read_index(self.directory)
+            sources = job_sources(self.repo, self.namespace)
+            index = self._forgetting(stored, sources)
+            unread = _unread(index, sources)
+            load(database, unread, spool)
+            self._leave_out_known(database, index)
+            if self._ripe(database) or self._aged(index):
+                index = self._compacted(database, stored, index, unread)
+            yield self._shut(database, index)
+
+    def rebuild(self) -> Rebuilt:
+        """Make the store again from the journals of branches and clone; lines that are no events are left out.
+
+        Raises:
+            LockHeld: another process makes it.
+            RecorderFailed: as `opened`.
+        """
+        sources = job_sources(self.repo, self.namespace)
+        damaged = [row for item in _unread(Index(), sources) for row in damaged_lines(item)]
+        fresh = Index(damaged=tuple(damaged))
+        with self._lock(wait=_PATIENCE_S) as lock, _database() as (database, spool):
+            if lock is None:
+                raise LockHeld(f"{self.directory} cannot be written, or another process does", next_step=_AGAIN)
+            unread = _unread(fresh, sources)
+            load(database, unread, spool)
+            index = self._write_parts(database, fresh, unread)
+            missing = self._shut(database, index).missing
+            jobs, events = database.execute("SELECT count(DISTINCT owner), count(*) FROM recorded").fetchall()[0]
+        return Rebuilt(jobs, events, missing)
+
+    # -- what is kept ----------------------------------------------------------------------------
+
+    @property
+    def _oldest(self) -> str:
+        """The moment before which a job's last event is too old, as text that sorts."""
+        return utc_text(self._clock.now() - timedelta(days=self.retention_days))
+
+    def _forgetting(self, index: Index, sources: Mapping[str, JobSource]) -> Index:
+        """The index without what does not hold any more: files cut short, parts gone, news of what is too old."""
+        kept = {}
+        for owner, holding in index.holdings.items():
+            source = sources.get(owner) or JobSource(owner)
+            sizes = {str(path): size for path, size in source.files.items()}
+            shrunk = any(sizes.get(name, start) < start for name, start in holding.files.items())
+            lost = holding.part is not None and not (self.directory / holding.part).is_file()
+            grown = set(source.chunks) - set(holding.chunks) or any(
+                size > holding.files.get(name, 0) for name, size in sizes.items()
+            )
+            again = holding.expired and (grown or holding.last >= self._oldest)
+            if not (shrunk or lost or again):
+                kept[owner] = holding
+        return index.model_copy(update={"holdings": kept})
+
+    def _leave_out_known(self, database: duckdb.DuckDBPyConnection, index: Index) -> None:
+        """Lines that stand in a job's file already are no news: a chunk that grew is read again as a whole."""
+        for (owner,) in database.execute("SELECT DISTINCT owner FROM raw").fetchall():
+            holding = index.holdings.get(owner)
+            if holding is not None and holding.part is not None:
+                known = f"SELECT event_id FROM {self._read([holding.part])}"
+                database.execute(f"DELETE FROM raw WHERE owner = ? AND event_id IN ({known})", [owner])
+                database.execute("UPDATE raw SET place = place + ? WHERE owner = ?", [holding.events, owner])
+
+    def _ripe(self, database: duckdb.DuckDBPyConnection) -> list[str]:
+        """The jobs whose new lines end them, or are so many that reading them again would be felt."""
+        rows = database.execute(
+            "SELECT owner FROM raw GROUP BY owner HAVING count(*) >= ? OR bool_or(event_type IN (SELECT unnest(?))"
+            " OR (event_type = 'FR-EVT-GOV-WP-001' AND payload->>'$.state' = 'finished')) ORDER BY owner",
+            [LARGE, list(ENDS)],
+        ).fetchall()
+        return [row[0] for row in rows if not row[0].startswith("packet-")]
+
+    def _aged(self, index: Index) -> bool:
+        return any(h.part is not None and h.last < self._oldest for h in index.holdings.values())
+
+    def _compacted(
+        self, database: duckdb.DuckDBPyConnection, stored: Index, index: Index, unread: Sequence[Unread]
+    ) -> Index:
+        """The index after ripe jobs were written as Parquet; the same one where another process is at it."""
+        with self._lock(wait=0) as lock:
+            if lock is None or read_index(self.directory) != stored:
+                return index
+            return self._write_parts(database, index, unread)
+
+    def _write_parts(self, database: duckdb.DuckDBPyConnection, index: Index, unread: Sequence[Unread]) -> Index:
+        """Write one file for each ripe job, drop what is too old, replace the index. The lock is held."""
+        ripe = self._ripe(database)
+        by_owner = {item.source.job_id: item for item in unread}
+        holdings = dict(index.holdings)
+        try:
+            with tempfile.TemporaryDirectory(prefix=".new-", dir=self.directory) as folder:
+                for owner, holding, made in self._exported(database, index, ripe, by_owner, Path(folder)):
+                    holdings[owner] = holding
+                    if holding.part is not None:
+                        made.replace(self.directory / holding.part)
+                for owner, holding in holdings.items():
+                    if holding.last < self._oldest:
+                        holdings[owner] = holding.model_copy(update={"part": None, "expired": True})
+                fresh = index.model_copy(update={"holdings": dict(sorted(holdings.items()))})
+                write_index(self.directory, fresh)
+            self._sweep(fresh)
+        except OSError as error:
+            said = disk_error(error, f"cannot write {self.directory}").what
+            raise RecorderFailed(said, next_step="handshake doctor") from error
+        database.execute("DELETE FROM raw WHERE owner IN (SELECT unnest(?))", [ripe])
+        return fresh
+
+    def _exported(
+        self,
+        database: duckdb.DuckDBPyConnection,
+        index: Index,
+        ripe: Sequence[str],
+        unread: Mapping[str, Unread],
+        folder: Path,
+    ) -> Iterator[tuple[str, Holding, Path]]:
+        """Each ripe job's holding and the file made for it: its old lines, then its new ones."""
+        if not ripe:
+            return
+        old = [h.part for owner in ripe if (h := index.holdings.get(owner)) is not None and h.part is not None]
+        if old:
+            database.execute(f"INSERT INTO raw BY NAME SELECT {_COLUMNS} FROM {self._read(old)}")
+        database.execute(
+            "CREATE OR REPLACE TEMP TABLE ripe AS SELECT owner, (row_number() OVER () - 1)::INTEGER AS job"
+            " FROM (SELECT unnest(?) AS owner)",
+            [list(ripe)],
+        )
+        database.execute("SET threads = 1")  # one file for each job, in order
+        database.execute(
+            f"COPY (SELECT {_COLUMNS}, job FROM raw JOIN ripe USING (owner) ORDER BY job, timestamp, place)"
+            f" TO {_quoted(str(folder))} (FORMAT parquet, COMPRESSION zstd, PARTITION_BY (job), OVERWRITE_OR_IGNORE)"
+        )
+        database.execute("RESET threads")
+        rows = database.execute(
+            "SELECT job, owner, min(wp_id), count(*), min(timestamp), max(timestamp) FROM raw JOIN ripe USING (owner)"
+            " GROUP BY job, owner ORDER BY job"
+        ).fetchall()
+        for job, owner, wp_id, events, first, last in rows:
+            before, news = index.holdings.get(owner, Holding()), unread[owner]
+            holding = Holding(
+                wp_id=wp_id,
+                events=events,
+                first=_text(first),
+                last=_text(last),
+                chunks=tuple(sorted({*before.chunks, *news.chunks})),
+                files=dict(sorted({**before.files, **{str(p): end for p, end in news.ends.items()}}.items())),
+            )
+            name = sha256_hex(f"{owner}\n{holding.model_dump_json()}")[:32]
+            (made,) = sorted((folder / f"job={job}").glob("*.parquet"))
+            yield owner, holding.model_copy(update={"part": f"{name}.parquet"}), made
+
+    def _sweep(self, index: Index) -> None:
+        """Take away files that no index has named for a while."""
+        named = {holding.part for holding in index.holdings.values()}
+        limit = time.time() - GRACE_S
+        for path in self.directory.glob("*.parquet"):
+            if path.name not in named and path.stat().st_mtime < limit:
+                path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _lock(self, *, wait: float) -> Iterator[BaseFileLock | None]:
+        """The lock of those who write the store; None where another has it. Readers never ask for it."""
+        from filelock import FileLock, Timeout
+
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.directory / ".lock")
+            lock.acquire(timeout=wait)
+        except Timeout:
+            yield None
+            return
+        except OSError:
+            yield None  # a read-only clone: questions are answered all the same
+            return
+        try:
+            yield lock
+        finally:
+            lock.release()
+
+    # -- what is shown ---------------------------------------------------------------------------
+
+    def _shut(self, database: duckdb.DuckDBPyConnection, index: Index) -> Opened:
+        """Make the views, then close every way out of the database."""
+        missing = (*self._too_old(database, index), *_damaged(index))
+        parts = [h.part for h in index.holdings.values() if h.part is not None and h.last >= self._oldest]
+        filed = f"SELECT {_COLUMNS} FROM {self._read(parts)} UNION ALL " if parts else ""
+        database.execute(f"CREATE VIEW recorded AS {filed}SELECT {_COLUMNS} FROM raw")
+        database.execute(f"CREATE VIEW events AS SELECT {', '.join(BASE)} FROM recorded")
+        database.execute(VIEW_SQL)
+        # DuckDB asks for the pattern and for the file that fits it
+        paths = {name for part in parts for name in (str(self.directory / part), globbed(str(self.directory / part)))}
+        database.execute(f"SET allowed_paths = [{', '.join(_quoted(path) for path in sorted(paths))}]")
+        for setting in _CLOSED:
+            database.execute(f"SET {setting}")
+        return Opened(database, missing)
+
+    def _too_old(self, database: duckdb.DuckDBPyConnection, index: Index) -> list[Missing]:
+        """What the retention leaves out, filed or not; such lines are taken out of `raw`."""
+        oldest = self._oldest
+        said = f"older than recorder.retention_days ({self.retention_days}): see its branch, or keep more days"
+        found = [
+            Missing(
+                job_id=owner, wp_id=h.wp_id, events=h.events, first=h.first, last=h.last, why="retention", said=said
+            )
+            for owner, h in index.holdings.items()
+            if h.last < oldest
+        ]
+        rows = database.execute(
+            "SELECT owner, min(wp_id), count(*), min(timestamp), max(timestamp) FROM raw GROUP BY owner"
+            " HAVING max(timestamp) < CAST(CAST(? AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS TIMESTAMP) ORDER BY owner",
+            [oldest],
+        ).fetchall()
+        for owner, wp_id, events, first, last in rows:
+            dates = {"first": _text(first), "last": _text(last)}
+            found.append(Missing(job_id=owner, wp_id=wp_id, events=events, why="retention", said=said, **dates))
+        database.execute("DELETE FROM raw WHERE owner IN (SELECT unnest(?))", [[row[0] for row in rows]])
+        return found
+
+    def _read(self, parts: Sequence[str]) -> str:
+        """The table function that reads these files of the store."""
+        return f"read_parquet([{', '.join(_quoted(globbed(str(self.directory / part))) for part in parts)}])"
+
+
+_COLUMNS = ", ".join((*BASE, "place", "owner"))
+
+_CLOSED = (
+    "enable_external_access = false",
+    "autoinstall_known_extensions = false",
+    "autoload_known_extensions = false",
+    "allow_community_extensions = false",
+    "python_enable_replacements = false",
+    "lock_configuration = true",
+)
+
+
+@contextmanager
+def _database() -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
+    """A database in memory and a folder that is gone with it; what does not fit in memory goes there."""
+    import duckdb
+
+    with tempfile.TemporaryDirectory(prefix="handshake-events-", ignore_cleanup_errors=True) as spool:
+        (Path(spool) / "spill").mkdir()
+        settings: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": MEMORY,
+            "temp_directory": str(Path(spool) / "spill"),
+        }
+        with duckdb.connect(":memory:", config=settings) as database:
+            database.execute("SET TimeZone = 'UTC'")
+            yield database, Path(spool)
+
+
+def _damaged(index: Index) -> list[Missing]:
+    return [
+        Missing(
+            job_id=damage.owner,
+            wp_id=index.holdings.get(damage.owner, Holding()).wp_id,
+            events=1,
+            why="damaged",
+            said=f"{damage.where}: line {damage.line} {damage.why}",
+        )
+        for damage in index.damaged
+    ]
+
+
+def _unread(index: Index, sources: Mapping[str, JobSource]) -> list[Unread]:
+    """What of each source no Parquet file holds."""
+    found = []
+    for owner, source in sources.items():
+        holding = index.holdings.get(owner, Holding())
+        known = set(holding.chunks)
+        found.append(
+            Unread(
+                source,
+                chunks=tuple(sha for sha in source.chunks if sha not in known),
+                files={
+                    path: holding.files.get(str(path), 0)
+                    for path, size in source.files.items()
+                    if size > holding.files.get(str(path), 0)
+                },
+                lost=index.lost_lines(owner),
+            )
+        )
+    return found
+
+
+def _text(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def _quoted(text: str) -> str:
+    """A SQL string."""
+    return "'" + text.replace("'", "''") + "'"
