@@ -16,7 +16,7 @@ from handshake.repo.store import ObjectStore
 
 SETTLE_S = 0.1
 # so long a burst of packets may keep new ones from starting: what is dropped together runs in order of name
-BURST_S = 1.0
+BURST_S = 5.0
 
 Stamp = tuple[int, int, int]
 
@@ -77,7 +77,9 @@ class PacketFolder:
         if self._all is None or self._all[0] != whole:
             start = f"{self._prefix}/"
             tracked = sorted(ref.removeprefix(start) for ref in tips if ref.startswith(start))
-            names = [name for name in (*stamps, *(n for n in tracked if n not in stamps)) if name not in unsettled]
+            begun = set(tracked)
+            names = [name for name in stamps if name in begun or name not in unsettled]
+            names += [name for name in tracked if name not in stamps]
             families = _families(stamps)
             found = []
             for name in names:

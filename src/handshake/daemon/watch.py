@@ -40,11 +40,11 @@ class Means:
 class Daemon:
     """Supervises runs as child processes. Killing it loses nothing: children commit what they do."""
 
-    def __init__(self, around: Surroundings, means: Means) -> None:
+    def __init__(self, around: Surroundings, means: Means, children: Children | None = None) -> None:
         self._around = around
         self._means = means
         self._folder = PacketFolder(around)
-        self._children = Children(around.repo.root, means.run_options)
+        self._children = children or Children(around.repo.root, means.run_options)
         self._started: dict[str, Candidate] = {}
         self._patience = Patience()
         self._said: dict[str, str] = {}

@@ -1,0 +1,198 @@
+"""The watcher over a real folder and real refs: nothing is run twice, nothing is forgotten."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import pytest
+
+from handshake.daemon.bulletin import read_bulletin
+from handshake.daemon.folder import PacketFolder
+from handshake.domain.clock import SystemClock
+from handshake.domain.errors import LockHeld
+from handshake.domain.settings import Daemon as DaemonSettings
+from handshake.domain.settings import Settings
+from handshake.domain.states import JobStatus
+
+MANY = 500
+
+
+def parallel(number, **more):
+    return Settings(daemon=DaemonSettings(max_parallel=number, **more))
+
+
+def test_five_hundred_at_once_all_run_in_order_none_twice_none_forgotten(place):
+    place.settings = parallel(50)
+    names = [f"WP-{number:04d}" for number in range(MANY)]
+    dropper = threading.Thread(target=lambda: [place.drop(name) for name in reversed(names)])
+    dropper.start()
+    place.watch_until(lambda: len(tracked(place)) == MANY and not place.runs.running)
+    dropper.join()
+    assert place.runs.begun == names
+
+
+def tracked(place):
+    folder = place.root / ".git" / "refs" / "heads" / "handshake" / "track"
+    return [ref for ref in folder.iterdir() if ref.suffix != ".lock"] if folder.is_dir() else []
+
+
+@pytest.mark.parametrize("polling", [False, True])
+def test_a_packet_is_noticed_by_events_and_by_polling(place, polling):
+    place.settings = parallel(1, polling=polling)
+    dropper = threading.Timer(0.5, place.drop, ("WP-1",))
+    dropper.start()
+    place.watch_until(lambda: place.runs.begun == ["WP-1"])
+
+
+def test_a_look_finds_what_no_event_told(place, monkeypatch):
+    """Watching nothing at all, as on a drive that sends no events."""
+    empty = place.root / "empty"
+    empty.mkdir()
+    monkeypatch.setattr(PacketFolder, "watched", lambda self: [empty])
+    threading.Timer(0.3, place.drop, ("WP-1",)).start()
+    place.watch_until(lambda: place.runs.begun == ["WP-1"])
+
+
+def test_a_file_that_is_still_written_is_not_read(place):
+    half = place.folder / "WP-1.md"
+
+    def write_slowly():
+        whole = (place.drop("WP-9")).read_text().replace("WP-9", "WP-1")
+        with half.open("w") as file:
+            for start in range(0, len(whole), 40):
+                file.write(whole[start : start + 40])
+                file.flush()
+                time.sleep(0.03)
+
+    threading.Thread(target=write_slowly).start()
+    place.watch_until(lambda: "WP-1" in place.runs.begun)
+    assert not [line for line in place.said if "refused" in line]
+
+
+def test_overlapping_packets_run_one_after_the_other_and_the_wait_is_shown(place):
+    place.settings = parallel(2)
+    slow = place.root.parent / "go-on"
+    done = " ".join(place.runs.usual).replace("{wp}", "WP-1")
+    place.runs.commands["WP-1"] = ["sh", "-c", f"while [ ! -e {slow} ]; do sleep 0.02; done; {done}"]
+    place.drop("WP-1", "src/")
+    place.drop("WP-2", "src/a.py")
+    place.drop("WP-3", "docs/a.md")
+    shown = []
+
+    def waits():
+        found = read_bulletin(place.repo, SystemClock())
+        if found and found[1].waiting and "WP-3" in place.runs.begun:
+            shown.append(found[1])
+            slow.touch()
+        return len(tracked(place)) == 3
+
+    place.watch_until(waits)
+    assert place.runs.begun == ["WP-1", "WP-3", "WP-2"]
+    assert place.said.count("WP-2 waits for WP-1: both may change src/a.py") == 1
+    assert [(row.wp_id, row.behind, row.path) for row in shown[0].waiting] == [("WP-2", "WP-1", "src/a.py")]
+
+
+def test_what_was_interrupted_is_recovered_before_anything_new(place):
+    place.track("WP-2", place.commit_of(JobStatus.RUNNING))
+    place.drop("WP-1")
+    place.drop("WP-2")
+    place.watch_until(lambda: len(place.runs.begun) == 2)
+    assert place.runs.recoveries == 1
+    assert place.runs.begun == ["WP-2", "WP-1"]
+
+
+def test_a_packed_ref_is_a_ref_too(place):
+    place.track("WP-1", place.done)
+    place.drop("WP-1")
+    place.git("pack-refs", "--all")
+    place.drop("WP-2")
+    place.watch_until(lambda: place.runs.begun == ["WP-2"])
+    assert place.runs.begun == ["WP-2"]
+
+
+def test_a_run_begun_in_another_clone_is_not_taken_over(place):
+    commit = place.commit_of(JobStatus.RUNNING)
+    next((place.repo.state_dir / "journal").iterdir()).rmdir()
+    place.track("WP-1", commit)
+    place.watch_until(lambda: any("begun in another clone" in line for line in place.said))
+    assert place.runs.begun == []
+
+
+def test_what_fails_at_once_is_held_back_and_a_mended_one_is_not(place):
+    place.runs.commands["WP-1"] = ["false"]
+    place.drop("WP-1")
+
+    def mended():
+        if place.runs.commands and any("that is tried in 5 s" in line for line in place.said):
+            place.runs.commands.clear()
+            place.drop("WP-1", "src/other.py")
+        return len(tracked(place)) == 1
+
+    place.watch_until(mended, timeout=4)  # sooner than the five seconds
+    assert place.runs.begun == ["WP-1", "WP-1"]
+
+
+def test_a_changed_configuration_is_taken_over_and_a_broken_one_stops_new_starts(place):
+    from handshake.domain.errors import ConfigError
+
+    (place.root / ".handshake").mkdir()
+    config = place.root / ".handshake" / "config.yaml"
+    config.write_text("version: 1\n")
+    state = {"step": 0}
+    settings = place.settings
+
+    def read():
+        if state["step"] == 1:
+            raise ConfigError("config.yaml:1: no", next_step="mend it")
+        return settings
+
+    daemon_of = place.daemon
+
+    def daemon():
+        made = daemon_of()
+        made._means = type(made._means)(place.said.append, read)
+        return made
+
+    place.daemon = daemon
+
+    def steps():
+        if state["step"] == 0 and place.said:
+            state["step"] = 1
+            config.write_text("version: broken\n")
+        if state["step"] == 1 and any("nothing is started" in line for line in place.said):
+            place.drop("WP-1")
+            time.sleep(0.6)
+            assert place.runs.begun == []
+            state["step"] = 2
+            config.write_text("version: 1\n# mended\n")
+        return place.runs.begun == ["WP-1"]
+
+    place.watch_until(steps)
+    assert sum("nothing is started" in line for line in place.said) == 1
+
+
+def test_one_daemon_watches_and_says_who(place):
+    one = place.daemon()
+    with one._alone(), pytest.raises(LockHeld, match=rf"another daemon watches .*process {os.getpid()} "):
+        place.daemon().run_once()
+    assert place.daemon().run_once() == 0
+
+
+def test_nothing_is_judged_again_that_did_not_change(place, monkeypatch):
+    import handshake.daemon.folder as module
+
+    for number in range(5):
+        place.drop(f"WP-{number}")
+    judged = []
+    real = module.judge
+    monkeypatch.setattr(module, "judge", lambda *a: judged.append(a[2]) or real(*a))
+    folder = PacketFolder(place.around(), settle_s=0.0)
+    assert len(folder.look().candidates) == 5
+    folder.look()
+    place.drop("WP-3", "src/new.py")
+    place.track("WP-4", place.done)
+    states = {found.wp_id: found.state for found in folder.look().candidates}
+    assert judged == [*(f"WP-{number}" for number in range(5)), "WP-3", "WP-4"]
+    assert states == {**dict.fromkeys(["WP-0", "WP-1", "WP-2", "WP-3"], "run"), "WP-4": "done"}
