@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import yaml
 
 from handshake.config.loading import load_settings, read_repository_file
 from handshake.config.shipped import shipped
-from handshake.config.trust import is_trusted, trust, trust_file, trust_hash
+from handshake.config.trust import is_trusted, revoke, trust, trust_file, trust_hash, trusted_repositories
 from handshake.domain.errors import ConfigError, NotTrusted
 from handshake.domain.settings import Settings
 
@@ -147,6 +148,58 @@ def test_a_variable_may_carry_the_trust(home: Home) -> None:
     raw = read_repository_file(home.repo)
     assert home.load(HANDSHAKE_TRUST=trust_hash(raw)).settings.sandbox == "off"
     assert not is_trusted(home.repo, raw, {**home.env, "HANDSHAKE_TRUST": "0" * 64})
+
+
+def test_a_variable_for_other_content_is_named(home: Home) -> None:
+    home.repository(PROGRAMS[0])
+    with pytest.raises(NotTrusted, match="HANDSHAKE_TRUST is not the hash") as caught:
+        home.load(HANDSHAKE_TRUST="0" * 64)
+    assert trust_hash(read_repository_file(home.repo)) in caught.value.next_step
+
+
+def test_an_engine_registry_needs_trust_as_a_whole(home: Home) -> None:
+    file = home.repo / ".handshake" / "mechanical_engines.json"
+    file.parent.mkdir()
+    file.write_text('{"engines": []}')
+    with pytest.raises(NotTrusted, match=r"mechanical_engines\.json"):
+        home.load()
+    assert home.load(require_trust=False).untrusted == (".handshake/mechanical_engines.json",)
+    trust(home.repo, {}, home.env)
+    home.load()
+    file.write_text('{"engines": [ ]}')
+    with pytest.raises(NotTrusted, match="any more: it changed"):
+        home.load()
+
+
+@pytest.mark.parametrize(
+    ("url", "asks"),
+    [
+        ("https://elsewhere.example/v1", True),
+        ("http://127.0.0.1.elsewhere.example/v1", True),
+        ("http://127.0.0.1:11434/v1", False),
+        ("http://localhost/v1", False),
+    ],
+)
+def test_a_secret_for_another_machine_needs_trust(home: Home, url: str, asks: bool) -> None:
+    home.repository(f"models: {{m: {{base_url: '{url}', api_key_env: GITHUB_TOKEN}}}}\n")
+    assert ("models.m.api_key_env" in home.load(require_trust=False).untrusted) is asks
+
+
+def test_trust_is_taken_back(home: Home) -> None:
+    home.repository(PROGRAMS[0])
+    digest = trust(home.repo, read_repository_file(home.repo), home.env)
+    assert trusted_repositories(home.env) == {str(home.repo.resolve()): digest}
+    assert revoke(home.repo, home.env)
+    assert not revoke(home.repo, home.env)
+    assert trusted_repositories(home.env) == {}
+    with pytest.raises(NotTrusted):
+        home.load()
+
+
+def test_two_that_trust_at_once_lose_nothing(home: Home, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: trust(tmp_path / str(number), {"sandbox": "off"}, home.env), range(24)))
+    assert len(trusted_repositories(home.env)) == 24
 
 
 def test_an_allow_list_that_only_narrows_needs_no_trust(home: Home) -> None:

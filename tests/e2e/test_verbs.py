@@ -83,8 +83,29 @@ def test_configuration_that_starts_programs_waits_for_trust(shop):
     refused = shop.handshake("run", WP, code=2)
     assert "commands.allow" in refused.stderr
     assert "handshake trust" in refused.stderr
-    assert "commands.allow" in shop.handshake("trust").stdout
+    shown = shop.json("trust", "--show")
+    assert (shown["keys"], shown["trusted"]) == (["commands.allow"], False)
+    assert shop.json("trust", "--list")["repositories"] == []
+    for verb in (["run", WP], ["daemon", "--once"]):
+        other = shop.handshake(*verb, code=2, HANDSHAKE_TRUST="0" * 64)
+        assert "HANDSHAKE_TRUST is not the hash" in other.stderr
+        assert shown["hash"] in other.stderr
+    assert f"HANDSHAKE_TRUST={shown['hash']}" in shop.handshake("trust").stdout
+    assert [row["state"] for row in shop.json("trust", "--list")["repositories"]] == ["trusted"]
     shop.handshake("run", WP)
+    shop.configure(commands={"allow": ["python", "make", "rm"]})
+    assert [row["state"] for row in shop.json("trust", "--list")["repositories"]] == ["changed"]
+    assert "it changed" in shop.handshake("run", WP, code=2).stderr
+    assert "not trusted any more" in shop.handshake("trust", "--revoke").stdout
+    assert shop.json("trust", "--list")["repositories"] == []
+    assert "exclude each other" in shop.handshake("trust", "--list", "--revoke", code=2).stderr
+
+
+def test_the_engines_conform_here(shop):
+    checked = shop.json("engines", "check")
+    assert checked["ok"]
+    assert {row["engine_id"] for row in checked["checks"]} >= {"engine.shell", "engine.workspace"}
+    assert "engine.shell" in shop.handshake("engines", "check").stdout
 
 
 def test_the_pre_commit_hook_refuses_a_broken_packet_and_can_be_gone_round(shop):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -14,9 +15,10 @@ from handshake.toolbus.capabilities import (
     is_known,
     needs_consent,
     profile_for,
+    profiles_of,
     read_profiles,
 )
-from handshake.toolbus.registry import SHIPPED, narrowed, read_registry, shipped_registry
+from handshake.toolbus.registry import SHIPPED, narrowed, read_registry, registry_of, shipped_registry
 
 
 @pytest.mark.parametrize(
@@ -124,6 +126,31 @@ def changed(**change: object) -> str:
     return json.dumps(raw)
 
 
+CEILING = json.loads(SHIPPED.read_text(encoding="utf-8"))["engines"][0]["budget_ceiling"]
+
+
+def test_trust_may_give_larger_budgets_and_no_more(tmp_path: Path) -> None:
+    assert registry_of(tmp_path) is shipped_registry()
+    file = tmp_path / ".handshake" / "mechanical_engines.json"
+    file.parent.mkdir()
+    file.write_text(changed(budget_ceiling={**CEILING, "wall_time_ms": 10**7}))
+    entry = registry_of(tmp_path).engine("engine.shell")
+    assert entry is not None
+    assert entry.ceiling.wall_time_ms == 10**7
+    assert registry_of(tmp_path).engine("engine.workspace") is None
+    file.write_text(changed(required_caps=["fs.read"]))
+    with pytest.raises(ConfigError, match=r"mechanical_engines\.json.*left out"):
+        registry_of(tmp_path)
+
+
+def test_a_repositorys_profiles_narrow_the_defaults(tmp_path: Path) -> None:
+    assert profiles_of(tmp_path, ("pytest",))["Coder"].covers("proc.exec:pytest")
+    file = tmp_path / ".handshake" / "capabilities.yaml"
+    file.parent.mkdir()
+    file.write_text("profiles: {Coder: [fs.read]}\n")
+    assert profiles_of(tmp_path, ("pytest",))["Coder"].grants == ("fs.read",)
+
+
 def test_a_repository_may_narrow_the_registry() -> None:
     wish = read_registry(changed(determinism_ceiling="D0"), "mechanical_engines.json")
     assert narrowed(shipped_registry(), wish, "m").engines[0].determinism_ceiling == "D0"
@@ -136,7 +163,8 @@ def test_a_repository_may_narrow_the_registry() -> None:
         {"implementation": "evil"},
         {"determinism_ceiling": "D3"},
         {"required_caps": ["fs.read"]},
-        {"budget_ceiling": {"wall_time_ms": 10**9}},
+        {"budget_ceiling": {**CEILING, "wall_time_ms": 10**9}},
+        {"budget_ceiling": {"wall_time_ms": 1000}},
         {"ops": [{"name": "launch", "schema_ref": "shell.exec/1"}]},
         {
             "ops": [

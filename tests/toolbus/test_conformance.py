@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from handshake.domain.clock import SystemClock
-from handshake.toolbus import bus
+from handshake.domain.clock import SystemClock, uuid_from
+from handshake.toolbus import bus, conformance
+from handshake.toolbus.capabilities import default_profiles
 from handshake.toolbus.conformance import check_engines
 from handshake.toolbus.engine import Answer
+from handshake.toolbus.operations import shell_operation
 from handshake.toolbus.sandbox import OffSandbox
 
 
@@ -18,6 +21,33 @@ def test_every_engine_conforms() -> None:
     assert [finding for finding in findings if not finding.passed] == []
     assert {finding.engine_id for finding in findings} == {"engine.shell", "engine.workspace"}
     assert len(findings) == 16
+
+
+def test_an_engine_that_failed_is_not_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+
+    def lazy(op: Any, context: Any) -> Answer:
+        called.append(op.op_id)
+        return Answer(status="succeeded")
+
+    monkeypatch.setattr(bus, "_ENGINES", {"engine.shell": lazy, "engine.workspace": lazy})
+    monkeypatch.setattr(conformance, "_FAILING", {})
+    failing = conformance.failing_engines(OffSandbox(), SystemClock())
+    assert set(failing) == {"engine.shell", "engine.workspace"}
+    called.clear()
+    a_bus = bus.ToolBus(
+        worktree=tmp_path,
+        clock=SystemClock(),
+        sandbox=OffSandbox(),
+        profiles=default_profiles(("true",)),
+        record=lambda *_: None,
+        artifact_prefix="x",
+        failing=failing,
+    )
+    result = a_bus.run(shell_operation(uuid_from("x"), "true", timeout_ms=1000))
+    assert result.status == "denied"
+    assert "engine.shell failed its conformance check" in result.errors[0].message
+    assert called == []
 
 
 def test_an_engine_that_breaks_a_promise_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

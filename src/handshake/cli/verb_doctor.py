@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -67,16 +68,25 @@ def _settings(root: Path, *, quick: bool) -> list[dict[str, Any]]:
     except HandshakeError as error:
         return [_failed("config", error)]
     rows = [_row("config", f"governance {settings.governance.mode}, base branch {settings.base_branch}")]
-    return [*rows, _sandbox(settings.sandbox), *_chain(settings, root, quick=quick)]
+    return [*rows, *_sandbox(settings.sandbox), *_chain(settings, root, quick=quick)]
 
 
-def _sandbox(mode: Any) -> dict[str, Any]:
-    from handshake.toolbus.sandbox import choose_sandbox
+def _sandbox(mode: Any) -> list[dict[str, Any]]:
+    from handshake.toolbus.control_groups import can_limit
+    from handshake.toolbus.sandbox import choose_sandbox, probed_backends
 
     try:
-        return _row("sandbox", choose_sandbox(mode).describe())
+        rows = [_row("sandbox", choose_sandbox(mode).describe())]
     except HandshakeError as error:
-        return _failed("sandbox", error)
+        rows = [_failed("sandbox", error)]
+    for name, backend, reason in probed_backends():
+        rows.append(_row(f"  {name}", backend.level if backend is not None else reason))
+    if sys.platform == "linux":
+        whom = (
+            "all processes of a command together" if can_limit() else "each process: control groups cannot be written"
+        )
+        rows.append(_row("  memory", f"is held for {whom}"))
+    return rows
 
 
 def _chain(settings: Any, root: Path, *, quick: bool) -> list[dict[str, Any]]:

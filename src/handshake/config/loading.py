@@ -90,14 +90,14 @@ def load_settings(
         NotTrusted: see `require_trust`.
     """
     merge = _Merge()
-    untrusted: tuple[str, ...] = ()
     repository = _read_file(repo_root / REPOSITORY_FILE, REPOSITORY_FILE)
-    if repository is not None:
-        layer = repository.value
-        untrusted = untrusted_keys(repo_root, layer, env)
-        if untrusted and require_trust:
+    layer: dict[str, Any] = {} if repository is None else repository.value
+    untrusted = untrusted_keys(repo_root, layer, env)
+    if untrusted and require_trust:
+        if repository is not None:
             _checked(_only(repository), {})
-            refuse_untrusted(untrusted)
+        refuse_untrusted(repo_root, layer, untrusted, env)
+    if repository is not None:
         layer = dropped_untrusted(layer, untrusted)
         merge.add(layer, _place(repository, REPOSITORY_FILE))
     user_file = user_config_file(env)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -140,12 +141,18 @@ class Settings(Record):
     identity: Identity = Field(default_factory=Identity)
 
 
+def _is_here(url: str) -> bool:
+    return re.match(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?(/|$)", url) is not None
+
+
 def starts_programs(raw: dict[str, Any]) -> list[str]:
-    """The keys of a repository's raw configuration that can start a program: they need trust."""
+    """The keys of a repository's raw configuration that can start a program, or name a secret to send away."""
     found = []
     for name, entry in (raw.get("models") or {}).items():
         if isinstance(entry, dict):
             found += [f"models.{name}.{key}" for key in ("command", "file", "script") if entry.get(key)]
+            if entry.get("api_key_env") and not _is_here(str(entry.get("base_url") or "")):
+                found.append(f"models.{name}.api_key_env")
     if (raw.get("commands") or {}).get("allow") is not None:
         found.append("commands.allow")
     if raw.get("sandbox") in ("off", "external"):

@@ -24,7 +24,9 @@ from handshake.repo.locks import RunLock, read_heartbeat
 from handshake.repo.store import ObjectStore, TrackingBranch, clear_stale_ref_lock
 from handshake.repo.workspace import Workspace
 from handshake.toolbus.bus import ToolBus
-from handshake.toolbus.capabilities import profile_for
+from handshake.toolbus.capabilities import profiles_of
+from handshake.toolbus.conformance import failing_engines
+from handshake.toolbus.registry import registry_of
 from handshake.toolbus.sandbox import choose_sandbox
 from handshake.toolbus.scratch import clear_left_folders
 
@@ -105,11 +107,14 @@ def equip(run: Run, objects: ObjectStore, pool: ProviderPool) -> Equipment:
         mt_id = run.plan.order[index] if index < len(run.plan.order) else None
         run.emit(event_type, payload, key=key, mt_id=mt_id)
 
+    sandbox = choose_sandbox(settings.sandbox)
     bus = ToolBus(
         worktree=workspace.path,
         clock=around.clock,
-        sandbox=choose_sandbox(settings.sandbox),
-        profiles={"Coder": profile_for(settings.commands.allow)},
+        sandbox=sandbox,
+        profiles=profiles_of(around.repo.root, settings.commands.allow),
+        registry=registry_of(around.repo.root),
+        failing=failing_engines(sandbox, around.clock),
         record=record,
         artifact_prefix=run.paths.root,
         repository=around.repo.common_dir,

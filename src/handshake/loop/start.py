@@ -29,7 +29,7 @@ from handshake.loop.run import Run, Surroundings, commit_message
 from handshake.models.profiles import PROFILES
 from handshake.planning.generate import generate_plan
 from handshake.repo.store import ObjectStore, TrackingBranch
-from handshake.toolbus.capabilities import decide, profile_for
+from handshake.toolbus.capabilities import decide, profiles_of
 from handshake.toolbus.commands import programs_of
 
 
@@ -132,7 +132,7 @@ def check_commands(around: Surroundings, plan: Plan) -> list[CapabilityCheck]:
     Raises:
         CapabilityViolation: a command that the shell grammar cannot read.
     """
-    profile = profile_for(around.settings.commands.allow)
+    profile = profiles_of(around.repo.root, around.settings.commands.allow)["Coder"]
     commands = {spec.command for mt in plan.definitions for spec in mt.verify} | set(plan.test_plan)
     programs = sorted({program for command in commands for program in programs_of(command)})
     return [decide(profile, f"proc.exec:{program}", stage="creation") for program in programs]

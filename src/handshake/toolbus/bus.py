@@ -53,6 +53,7 @@ class ToolBus:
             check and finished command, before the result is given back.
         artifact_prefix: where outputs lie on the tracking branch, e.g. `jobs/<job_id>/steps/<step_id>`.
         registry: the shipped one, or a narrowed one.
+        failing: engines that may not be called, each with what its conformance check found.
         repository: the git folder that the worktree belongs to: commands see what `git diff` needs of it.
     """
 
@@ -66,6 +67,7 @@ class ToolBus:
         record: Recorded,
         artifact_prefix: str,
         registry: Registry | None = None,
+        failing: Mapping[str, str] | None = None,
         repository: Path | None = None,
     ) -> None:
         self._worktree = worktree.resolve()
@@ -75,6 +77,7 @@ class ToolBus:
         self._record = record
         self._prefix = artifact_prefix
         self._registry = registry or shipped_registry()
+        self._failing = dict(failing or {})
         self._repository = repository
 
     def run(
@@ -130,6 +133,7 @@ class ToolBus:
             worktree=self._worktree,
             engines=frozenset(_ENGINES),
             payloads=dict(payloads),
+            failing=self._failing,
             stage=stage,
         )
 

@@ -6,12 +6,14 @@ A capability is `axis[:scope]`. A grant of the axis covers its scopes; a scoped 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from handshake.domain.errors import ConfigError
 from handshake.domain.operation import CapabilityCheck
 from handshake.domain.record import Record
 
+PROFILES_FILE = ".handshake/capabilities.yaml"
 AXES = frozenset(
     {
         "fs.read",
@@ -82,6 +84,18 @@ def default_profiles(allow: tuple[str, ...]) -> Mapping[str, CapabilityProfile]:
         "Reviewer": CapabilityProfile(profile_id="Reviewer", grants=("fs.read", "artifact.read")),
         "Analyst": CapabilityProfile(profile_id="Analyst", grants=("fs.read", "artifact.read", "artifact.write")),
     }
+
+
+def profiles_of(repo_root: Path, allow: tuple[str, ...]) -> Mapping[str, CapabilityProfile]:
+    """The profiles of a repository: the defaults, narrowed by its `.handshake/capabilities.yaml` if there is one.
+
+    Raises:
+        ConfigError: the file is wrong, or grants what the defaults do not.
+    """
+    file = repo_root / PROFILES_FILE
+    if not file.is_file():
+        return default_profiles(allow)
+    return read_profiles(file.read_text(encoding="utf-8", errors="replace"), PROFILES_FILE, allow)
 
 
 def read_profiles(text: str, where: str, allow: tuple[str, ...]) -> Mapping[str, CapabilityProfile]:

@@ -56,6 +56,22 @@ def check_engines(sandbox: Sandbox, clock: Clock) -> tuple[ConformanceFinding, .
     return tuple(findings)
 
 
+_FAILING: dict[str, Mapping[str, str]] = {}
+
+
+def failing_engines(sandbox: Sandbox, clock: Clock) -> Mapping[str, str]:
+    """Engines that break a promise, each with the first one it breaks: not to be called. Asked once per process.
+
+    Raises:
+        OSError: no scratch directory can be made.
+    """
+    key = sandbox.describe()
+    if key not in _FAILING:
+        failed = [finding for finding in check_engines(sandbox, clock) if not finding.passed]
+        _FAILING[key] = {found.engine_id: f"{found.check}: {found.reason}" for found in reversed(failed)}
+    return _FAILING[key]
+
+
 def _shell_sample(name: str) -> PlannedOperation:
     return shell_operation(uuid_from(f"conformance:{name}"), "echo conforms", timeout_ms=10_000)
 
@@ -73,6 +89,7 @@ class _Bench:
 
     def __init__(self, worktree: Path, sandbox: Sandbox, clock: Clock) -> None:
         self.denials: list[str] = []
+        self._runs: dict[str, EngineResult] = {}
         self.bus = ToolBus(
             worktree=worktree,
             clock=clock,
@@ -85,6 +102,12 @@ class _Bench:
     def _record(self, event_type: str, payload: dict[str, Any], key: str) -> None:
         if event_type == "FR-EVT-MEX" and payload["outcome"] == "deny":
             self.denials.append(payload["gate"])
+
+    def ran(self, sample: Sample, name: str = "sample") -> EngineResult:
+        """The result of the sample operation; run once for each name."""
+        if name not in self._runs:
+            self._runs[name] = self.bus.run(sample(name))
+        return self._runs[name]
 
     def denied_by(self, gate: str, op: PlannedOperation, payloads: Mapping[str, bytes] | None = None) -> str | None:
         """None if `gate` and no other denied the operation, else what happened."""
@@ -123,7 +146,7 @@ def _integrity(bench: _Bench, sample: Sample) -> str | None:
 
 
 def _artifacts(bench: _Bench, sample: Sample) -> str | None:
-    result = bench.bus.run(sample("artifacts"))
+    result = bench.ran(sample)
     if result.status != "succeeded":
         return f"the sample operation {result.status}: {'; '.join(error.message for error in result.errors)}"
     for output in result.outputs:
@@ -133,7 +156,7 @@ def _artifacts(bench: _Bench, sample: Sample) -> str | None:
 
 
 def _provenance(bench: _Bench, sample: Sample) -> str | None:
-    result: EngineResult = bench.bus.run(sample("provenance"))
+    result = bench.ran(sample)
     said = result.provenance
     entry = shipped_registry().engine(said.engine_id)
     if entry is None or (said.engine_version, said.implementation) != (entry.engine_version, entry.implementation):
@@ -151,7 +174,7 @@ def _determinism(bench: _Bench, sample: Sample) -> str | None:
     for level in above:
         if reason := bench.denied_by("G-DET", op.model_copy(update={"determinism": level})):
             return reason
-    first, again = bench.bus.run(op), bench.bus.run(op)
+    first, again = bench.ran(sample), bench.ran(sample, "again")
     return None if first.provenance.outputs == again.provenance.outputs else "the same operation gave other outputs"
 
 
@@ -159,7 +182,7 @@ def _evidence(bench: _Bench, sample: Sample) -> str | None:
     op = sample("evidence").model_copy(update={"determinism": "D1"})
     if reason := bench.denied_by("G-PROVENANCE", op.model_copy(update={"evidence_policy": None})):
         return reason
-    return None if bench.bus.run(op).evidence else "the result carries no evidence"
+    return None if bench.ran(sample).evidence else "the result carries no evidence"
 
 
 _CHECKS: Mapping[str, Callable[[_Bench, Sample], str | None]] = {

@@ -42,6 +42,7 @@ class GateContext:
     worktree: Path
     engines: frozenset[str]
     payloads: Mapping[str, bytes] = field(default_factory=dict)
+    failing: Mapping[str, str] = field(default_factory=dict)
     stage: Stage = "validation"
     checks: list[CapabilityCheck] = field(default_factory=list)
     code: str = ""
@@ -134,6 +135,8 @@ def _schema_reason(op: PlannedOperation, context: GateContext) -> str | None:
         return f"{op.engine_id} has no operation {op.operation!r}"
     if op.engine_id not in context.engines or engine_op.schema_ref not in PARAMS:
         return f"{op.engine_id} has no body on this bus"
+    if op.engine_id in context.failing:
+        return f"{op.engine_id} failed its conformance check ({context.failing[op.engine_id]}) and is not called"
     if op.engine_version_req and not _version_fits(entry.engine_version, op.engine_version_req):
         return f"{op.engine_id} is {entry.engine_version}, not {op.engine_version_req}"
     if op.output_spec is None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
+from handshake.config.trust import REGISTRY_FILE
 from handshake.domain.errors import ConfigError
 from handshake.domain.operation import Determinism, OperationBudget
 from handshake.domain.record import Record
@@ -97,8 +98,24 @@ def shipped_registry() -> Registry:
     return read_registry(SHIPPED.read_text(encoding="utf-8"), SHIPPED.name)
 
 
-def narrowed(base: Registry, wish: Registry, where: str) -> Registry:
+def registry_of(repo_root: Path) -> Registry:
+    """The registry of a repository: its own file if there is one, which load_settings found trusted; else ours.
+
+    Raises:
+        ConfigError: its file is wrong, or wants what no trust can give.
+    """
+    file = repo_root / REGISTRY_FILE
+    if not file.is_file():
+        return shipped_registry()
+    wish = read_registry(file.read_text(encoding="utf-8", errors="replace"), REGISTRY_FILE)
+    return narrowed(shipped_registry(), wish, REGISTRY_FILE, trusted=True)
+
+
+def narrowed(base: Registry, wish: Registry, where: str, *, trusted: bool = False) -> Registry:
     """`wish`, if it does nowhere allow more than `base`: a repository may narrow the registry, never widen it.
+
+    Args:
+        trusted: a person vouched for it: then its budgets may be larger. An engine cannot do more by that.
 
     Raises:
         ConfigError: it names an engine or operation that is not there, drops a required capability,
@@ -114,7 +131,11 @@ def narrowed(base: Registry, wish: Registry, where: str) -> Registry:
             )
         if LEVELS.index(entry.determinism_ceiling) > LEVELS.index(known.determinism_ceiling):
             raise ConfigError(f"{where}: {entry.engine_id}: determinism_ceiling is above {known.determinism_ceiling}")
-        if over := over_budget(entry.ceiling, known.ceiling) or over_budget(entry.default_budget, known.ceiling):
+        unbounded = sorted(_figures(known.ceiling) - _figures(entry.ceiling))
+        if unbounded and not trusted:
+            raise ConfigError(f"{where}: {entry.engine_id}: the ceiling lacks {', '.join(unbounded)}")
+        over = over_budget(entry.ceiling, known.ceiling) or over_budget(entry.default_budget, known.ceiling)
+        if over and not trusted:
             raise ConfigError(f"{where}: {entry.engine_id}: {over}")
         for op in entry.ops:
             theirs = known.op(op.name)
@@ -125,6 +146,10 @@ def narrowed(base: Registry, wish: Registry, where: str) -> Registry:
             if not set(op.output_types) <= set(theirs.output_types):
                 raise ConfigError(f"{where}: {entry.engine_id}/{op.name}: an output type was added")
     return wish
+
+
+def _figures(budget: OperationBudget) -> set[str]:
+    return {name for name, value in budget.model_dump().items() if value is not None}
 
 
 def over_budget(asked: OperationBudget, ceiling: OperationBudget) -> str | None:
