@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from planning_trees import PYTHON, DictTree
 
-from handshake.planning.assign import Assigner, Assignment, identifiers_of, is_general, rank_by_words, words_of
+from handshake.planning.assign import Assigner, Assignment
 from handshake.planning.files import ScopeEntries, expand_scope
+from handshake.planning.names import identifiers_of
+from handshake.planning.words import WordIndex, is_general, words_of
 from handshake.source.imports import ImportGraph
 from handshake.source.project import Project
 
@@ -76,12 +78,12 @@ def test_general_bullets(bullet: str, general: bool) -> None:
     assert is_general(bullet) is general
 
 
-def test_ranking_is_positive_exactly_where_a_word_is_shared() -> None:
-    scores = rank_by_words(["mean"], [["mean", "list"], ["text"], []])
+def test_a_score_is_positive_exactly_where_a_word_is_shared() -> None:
+    scores = WordIndex([["mean", "list"], ["text"], []]).scores({"mean": 1.0, "unheard": 3.0})
     assert scores[0] > 0
     assert scores[1:] == [0, 0]
-    assert rank_by_words(["mean"], [[]]) == [0.0]
-    assert rank_by_words([], [["a"]]) == [0.0]
+    assert WordIndex([[]]).scores({"mean": 1.0}) == [0.0]
+    assert WordIndex([["a"]]).scores({}) == [0.0]
 
 
 def test_a_path_in_backticks_is_no_name_of_the_code() -> None:

@@ -10,7 +10,7 @@ import re
 
 from handshake.domain.microtask import MicroTaskDefinition
 from handshake.models.grammar import completion_grammar
-from handshake.planning.assign import identifiers_of
+from handshake.planning.names import identifiers_of
 from handshake.source.languages import language_of, outline_of
 
 

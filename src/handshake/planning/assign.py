@@ -5,28 +5,32 @@ Contract: `micro-tasks.md`, Generation 2.
 
 from __future__ import annotations
 
-import json
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
-from typing import Any
 
 from handshake.planning.files import ScopedFiles
+from handshake.planning.names import Name, names_of
+from handshake.planning.words import WordIndex, beginnings_of, is_general, telling_words, vocabulary, words_of
 from handshake.source.imports import ImportGraph, is_named_for
-from handshake.source.languages import language_of
+from handshake.source.languages import is_beside_tests, language_of
 from handshake.source.project import Project
 
-_BACKTICKED = re.compile(r"`([^`]+)`")
 _PATH_LIKE = re.compile(r"[A-Za-z0-9_@.][A-Za-z0-9_@./\\+-]*")
 _URL = re.compile(r"\b\w+://\S+")
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:(?:\.|::|#)[A-Za-z_][A-Za-z0-9_]*)*")
-_SUBWORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
-_LARGEST_DOCUMENT = 8_000
+# characters of a file that are read for words: much of each file in a small scope, the heads in a large one
+_SMALLEST_DOCUMENT, _LARGEST_DOCUMENT, _ALL_DOCUMENTS = 4_000, 64_000, 16_000_000
+# a name that so many files define says where; one that more define only helps the words to choose
+_FEW = 2
 _MOST_FILES_BY_WORDS = 3
 _CLOSE_TO_BEST = 0.8
+_SHORTEST_NAME = 4
+# prose speaks of everything, and is seldom what has to change
+_PROSE = 0.5
+_BESIDE = re.compile(r"(?:^|/)(?:docs?|examples?|samples?|benchmarks?)/")
+# a word that stands in a name of code tells more than one of the sentence around it
+_NAMED = 2.0
 
 
 @dataclass(frozen=True)
@@ -53,34 +57,6 @@ class Assignment:
         return next((t.definitions for t in self.targets[bullet] if t.path == path), ())
 
 
-@cache
-def vocabulary() -> dict[str, Any]:
-    """The word lists of `words.json`."""
-    loaded: dict[str, Any] = json.loads((resources.files("handshake.planning") / "words.json").read_text("utf-8"))
-    return loaded
-
-
-def words_of(text: str) -> list[str]:
-    """Lower-case words of a text, identifiers taken apart, without stop words and plural endings."""
-    stop = _stop_words()
-    found = []
-    for match in _SUBWORD.finditer(text):
-        word = match.group().lower()
-        if word not in stop and len(word) > 1:
-            found.append(word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word)
-    return found
-
-
-@cache
-def _stop_words() -> frozenset[str]:
-    return frozenset(vocabulary()["stop"])
-
-
-@cache
-def _general_words() -> frozenset[str]:
-    return frozenset(word for text in vocabulary()["general"] for word in words_of(text))
-
-
 def paths_mentioned(bullets: tuple[str, ...]) -> tuple[str, ...]:
     """Path-like words of the bullets that have a folder and an ending, sorted."""
     found = {path for bullet in bullets for path in _path_words(bullet)}
@@ -103,28 +79,45 @@ class Assigner:
         self._graph = graph
         self._files = files
         self._one_file = one_file
-        self._sources = tuple(path for path in files.all if not project.holds_tests(path)) or files.all
+        self._most = 1 if one_file else _MOST_FILES_BY_WORDS
+        self._sources = tuple(path for path in files.all if not is_beside_tests(path)) or files.all
         self._mentions = _mentions(files.all)
+        self._all = frozenset(files.all)
+        self._modules = frozenset(part.split(".")[0] for path in files.all for part in path.split("/"))
+        self._indexes: dict[tuple[str, ...], tuple[WordIndex, ...]] = {}
 
     def assign(self, bullets: tuple[str, ...]) -> Assignment:
-        """Every bullet's targets. Bullets that fit nothing take a named file that no other bullet took."""
-        targets: list[tuple[Target, ...]] = [self._targets(bullet) for bullet in bullets]
+        """Every bullet's targets. With a single file to change, what fits nothing is that file's."""
+        weighed = telling_words(bullets)
+        targets = [self._targets(bullet, words) for bullet, words in zip(bullets, weighed, strict=True)]
         taken = {target.path for found in targets for target in found}
-        free = tuple(path for path in self._sources if path not in taken and path in self._files.named)
-        fallback = self._sources if len(self._sources) == 1 else free[: 1 if self._one_file else _MOST_FILES_BY_WORDS]
+        free = [path for path in self._sources if path not in taken and path in self._files.named]
+        fallback = self._sources if len(self._sources) == 1 else free if len(free) == 1 else ()
         for index, bullet in enumerate(bullets):
             if not targets[index] and not is_general(bullet):
                 targets[index] = tuple(Target(path, "left over") for path in fallback)
         return Assignment(tuple(targets))
 
-    def _targets(self, bullet: str) -> tuple[Target, ...]:
-        found = {target.path: target for target in (*self._by_definition(bullet), *self._by_path(bullet))}
-        for path, target in list(found.items()):
-            names = self._definitions_named(path, bullet)
-            found[path] = Target(path, target.reason, names)
+    def _targets(self, bullet: str, words: dict[str, float]) -> tuple[Target, ...]:
+        """By path, else by the names of code; by words what names leave open."""
+        names = names_of(bullet)
+        found = {target.path: target for target in self._by_path(bullet)}
+        about_tests = re.search(vocabulary()["about_tests"], bullet, re.IGNORECASE) is not None
+        unclear: list[tuple[Name, tuple[str, ...]]] = []
+        for name in names:
+            paths = self._defining(name.parts, with_tests=about_tests) if name.is_code else ()
+            if name.is_sure and 0 < len(paths) <= _FEW:
+                for path in paths[: self._most]:
+                    found.setdefault(path, Target(path, f"defines {name.last}"))
+            else:
+                unclear.append((name, paths))
         if not found and not is_general(bullet):
-            found = {target.path: target for target in self._by_words(bullet)}
-        if re.search(vocabulary()["about_tests"], bullet, re.IGNORECASE):
+            found = {target.path: target for target in self._by_words(words, unclear, with_tests=about_tests)}
+        known = {name.last for name in names if name.is_code}
+        for path, target in list(found.items()):
+            definitions = {d.qualified for d in self._project.outline(path).definitions if d.name in known}
+            found[path] = Target(path, target.reason, tuple(sorted(definitions)))
+        if about_tests:
             for test in self._tests_in_scope(tuple(found)):
                 found.setdefault(test, Target(test, "tests of the others"))
         return tuple(found[path] for path in sorted(found))
@@ -135,27 +128,26 @@ class Assigner:
             for size in range(len(pieces), 0, -1):
                 path = self._mentions.get(".".join(pieces[:size]))
                 if path is not None:
-                    yield Target(path, "named")
+                    yield Target(self._where_defined(path, pieces[size:]), "named")
                     break
 
-    def _by_definition(self, bullet: str) -> Iterator[Target]:
-        for names in identifiers_of(bullet):
-            paths = [path for path in self._sources if self._defines(path, names)]
-            paths = paths or [path for path in self._files.all if self._defines(path, names)]
-            paths = paths or [path for path in self._sources if self._defines(path, names[-1:])]
-            if (
-                not paths
-                and len(names[-1]) > 3
-                and not is_general(names[-1])
-                and ".".join(names) not in self._mentions
-            ):
-                word = re.compile(rf"(?<!\w){re.escape(names[-1])}(?!\w)")
-                paths = [path for path in self._sources if word.search(self._project.text(path) or "")]
-                paths = paths if len(paths) <= _MOST_FILES_BY_WORDS else []
-            if self._one_file and len(paths) > 1:
-                paths = paths[:1]
-            for path in paths[: _MOST_FILES_BY_WORDS * 2]:
-                yield Target(path, "defines " + names[-1])
+    def _where_defined(self, path: str, names: Sequence[str]) -> str:
+        """The file that a name of a module comes from, where the module only passes it on."""
+        origin = self._graph.follow(path, names[0])[0] if names else path
+        return origin if origin in self._all else path
+
+    def _defining(self, names: tuple[str, ...], *, with_tests: bool) -> tuple[str, ...]:
+        """The files that define a name: as it is qualified, else by its last part; sources before tests."""
+        paths = [path for path in self._sources if self._defines(path, names)]
+        if with_tests and not paths:
+            paths = [path for path in self._files.all if self._defines(path, names)]
+        if not paths and self._may_lie_here(names):
+            paths = [path for path in self._sources if self._defines(path, names[-1:])]
+        return tuple(paths[:1] if self._one_file else paths)
+
+    def _may_lie_here(self, names: tuple[str, ...]) -> bool:
+        """Whether what qualifies a name is a class, or a module of the project: `json.dumps` is somebody else's."""
+        return len(names) == 1 or names[-2][:1].isupper() or names[0] in self._modules
 
     def _defines(self, path: str, names: tuple[str, ...]) -> bool:
         if names[-1] not in (self._project.text(path) or ""):
@@ -166,23 +158,63 @@ class Assigner:
         module = posixpath.splitext(path)[0].split("/")
         return any(_is_tail([*module, *qualified], list(names)) for qualified in found)
 
-    def _definitions_named(self, path: str, bullet: str) -> tuple[str, ...]:
-        named = {names[-1] for names in identifiers_of(bullet)}
-        return tuple(sorted({d.qualified for d in self._project.outline(path).definitions if d.name in named}))
+    def _by_words(
+        self, words: dict[str, float], names: Sequence[tuple[Name, tuple[str, ...]]], *, with_tests: bool
+    ) -> Iterator[Target]:
+        """The files whose path, definitions and text come closest to the bullet's words and unclear names.
 
-    def _by_words(self, bullet: str) -> Iterator[Target]:
-        about_tests = bool({"test", "coverage", "fixture"} & set(words_of(bullet)))
-        paths = self._files.all if about_tests else self._sources
-        scores = rank_by_words(words_of(bullet), [self._document(path) for path in paths])
-        ranked = sorted(zip(paths, scores, strict=True), key=lambda pair: (-pair[1], pair[0]))
-        most = 1 if self._one_file else _MOST_FILES_BY_WORDS
-        for path, score in ranked[:most]:
+        Args:
+            words: the bullet's words and how much each tells.
+            names: its names, each with the files that define it: many, or none.
+            with_tests: test files may be meant too.
+        """
+        paths = self._files.all if with_tests else self._sources
+        query = dict(words)
+        for name, _ in names:
+            for beginning in beginnings_of(name.last):
+                query[beginning] = 1.0
+            for part in words_of(name.last):
+                query[part] = _NAMED * words.get(part, 1.0)
+        scores = dict.fromkeys(paths, 0.0)
+        for index in self._fields(paths):
+            for path, score in zip(paths, index.scores(query), strict=True):
+                scores[path] += score
+        best = max(scores.values(), default=0.0)
+        for name, defining in names:
+            places = defining or self._saying(name, paths)
+            for path in places:
+                scores[path] = scores.get(path, 0.0) + best / (1 + len(places))
+        for path in scores:
+            if language_of(path) is None or _BESIDE.search(path):
+                scores[path] *= _PROSE
+        ranked = sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))
+        for path, score in ranked[: self._most]:
             if score > 0 and score >= _CLOSE_TO_BEST * ranked[0][1]:
                 yield Target(path, "words")
 
-    def _document(self, path: str) -> list[str]:
-        # a path's words say more about a file than any line in it
-        return words_of(path) * 3 + words_of((self._project.text(path) or "")[:_LARGEST_DOCUMENT])
+    def _saying(self, name: Name, paths: tuple[str, ...]) -> list[str]:
+        """The code in which a name stands as a whole."""
+        if not name.is_sure or len(name.last) < _SHORTEST_NAME:
+            return []
+        word = re.compile(rf"(?<![\w-]){re.escape(name.last)}(?![\w-])")
+        texts = ((path, self._project.text(path) or "") for path in paths if language_of(path) is not None)
+        return [path for path, text in texts if name.last in text and word.search(text)]
+
+    def _fields(self, paths: tuple[str, ...]) -> tuple[WordIndex, ...]:
+        """Three indexes over the same files: the words of the path, of the definitions' names, of the text."""
+        if paths not in self._indexes:
+            size = max(_SMALLEST_DOCUMENT, min(_LARGEST_DOCUMENT, _ALL_DOCUMENTS // max(1, len(paths))))
+            texts = {path: (self._project.text(path) or "")[:size] for path in paths}
+            self._indexes[paths] = (
+                WordIndex([words_of(path) for path in paths]),
+                WordIndex([self._names_in(path) for path in paths]),
+                WordIndex([words_of(texts[path]) for path in paths]),
+            )
+        return self._indexes[paths]
+
+    def _names_in(self, path: str) -> list[str]:
+        names = [definition.name for definition in self._project.outline(path).definitions]
+        return [word for name in names for word in (*words_of(name), *beginnings_of(name))]
 
     def _tests_in_scope(self, sources: tuple[str, ...]) -> Iterator[str]:
         for test in self._files.all:
@@ -190,39 +222,6 @@ class Assigner:
                 is_named_for(test, source) or source in self._graph.reach(test, {source}) for source in sources
             ):
                 yield test
-
-
-def is_general(bullet: str) -> bool:
-    """Whether a bullet speaks of the whole (`all tests pass`) and names nothing of its own."""
-    return not set(words_of(bullet)) - _general_words()
-
-
-def identifiers_of(bullet: str) -> list[tuple[str, ...]]:
-    """Identifiers of a bullet as name parts: all in backticks, else words that can only be code."""
-    found: list[tuple[str, ...]] = []
-    for quoted in _BACKTICKED.findall(bullet):
-        if "/" in quoted or language_of(quoted) is not None:
-            continue  # a path: its folders are no names of the code
-        for match in _IDENTIFIER.finditer(re.sub(r"\([^()]*\)", "", quoted)):
-            found.append(tuple(re.split(r"\.|::|#", match.group())))
-    plain = _BACKTICKED.sub(" ", bullet)
-    for match in _IDENTIFIER.finditer(plain):
-        parts = tuple(re.split(r"\.|::|#", match.group()))
-        follows = plain[match.end() : match.end() + 1]
-        if follows == "(" or "_" in parts[-1].strip("_") or re.search(r"[a-z][A-Z]", parts[-1]):
-            found.append(parts)
-    return list(dict.fromkeys(found))
-
-
-def rank_by_words(query: list[str], documents: list[list[str]]) -> list[float]:
-    """BM25+ scores of documents, less what a document without any query word would get: 0 means no word in common."""
-    if not documents or not query or not any(documents):
-        return [0.0] * len(documents)
-    from rank_bm25 import BM25Plus
-
-    index = BM25Plus(documents)
-    empty = sum(float(index.idf.get(word) or 0) * float(index.delta) for word in query)
-    return [round(max(0.0, float(score) - empty), 6) for score in index.get_scores(query)]
 
 
 def _mentions(paths: tuple[str, ...]) -> dict[str, str]:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from handshake.domain.microtask import RiskLevel
-from handshake.planning.assign import vocabulary
+from handshake.planning.words import vocabulary
 from handshake.source.languages import language_of
 from handshake.source.project import Project
 

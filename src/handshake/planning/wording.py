@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from handshake.planning.assign import vocabulary
 from handshake.planning.drafts import Draft
+from handshake.planning.words import vocabulary
 
 LONGEST_NAME = 100
 LONGEST_SCOPE = 500

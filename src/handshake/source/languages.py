@@ -133,6 +133,14 @@ def is_test_file(path: str) -> bool:
     return language is not None and language.is_test(path)
 
 
+def is_beside_tests(path: str) -> bool:
+    """Whether the path is a test file, or a support file in a folder of tests."""
+    language = language_of(path)
+    return language is not None and (
+        language.is_test(path) or not set(path.split("/")[:-1]).isdisjoint(language.test_dirs)
+    )
+
+
 @cache
 def _machinery(language: Language) -> tuple[Any, Any, Any] | None:
     """Parser and the two compiled queries; None where the grammar is not installed."""
