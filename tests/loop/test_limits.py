@@ -8,9 +8,10 @@ import pytest
 
 from handshake.domain.artifact import handle_for
 from handshake.domain.decision import GateReason
+from handshake.domain.errors import UsageError
 from handshake.domain.job import ExecutionState, Extension, Job, JobMetrics, Workspace
 from handshake.domain.microtask import DoneCriterion, FileAccess, MicroTaskDefinition, Plan, VerificationSpec
-from handshake.domain.policy import ExecutionPolicy
+from handshake.domain.policy import EscalationLevel, ExecutionPolicy
 from handshake.domain.progress import (
     IterationOutcome,
     IterationRecord,
@@ -18,7 +19,17 @@ from handshake.domain.progress import (
     MtProgress,
     ProgressArtifact,
 )
-from handshake.loop.limits import ARTIFACT_BYTES, reached_limit
+from handshake.domain.settings import ModelConfig, Price
+from handshake.loop.limits import (
+    ARTIFACT_BYTES,
+    LEDGER_BYTES,
+    PROGRESS_BYTES,
+    RecordBytes,
+    cost_of,
+    reached_limit,
+    refuse_unpriced,
+    room_for_more,
+)
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MT = MicroTaskDefinition(
@@ -34,11 +45,14 @@ MT = MicroTaskDefinition(
 PLAN = Plan(wp_id="WP-1", definitions=(MT,), waves=(("MT-001",),), definitions_hash="h")
 
 
-def limit(*, policy=None, elapsed_ms=0, tokens_of_mt=0, extension=None, **state_or_metrics):
+SMALL = RecordBytes(0, 0)
+
+
+def job_with(*, policy=None, extension=None, **state_or_metrics):
     policy = ExecutionPolicy(**(policy or {}))
     metrics = {k: v for k, v in state_or_metrics.items() if k in JobMetrics.model_fields}
     state = {k: v for k, v in state_or_metrics.items() if k not in metrics}
-    job = Job(
+    return Job(
         job_id="j",
         workflow_run_id="r",
         trace_id="t",
@@ -60,6 +74,10 @@ def limit(*, policy=None, elapsed_ms=0, tokens_of_mt=0, extension=None, **state_
         extension=Extension(**(extension or {})),
         created_at=NOW,
     )
+
+
+def limit(*, elapsed_ms=0, tokens_of_mt=0, record_bytes=SMALL, **of_job):
+    job = job_with(**of_job)
     row = IterationRecord(
         iteration=1,
         model_id="m",
@@ -79,11 +97,11 @@ def limit(*, policy=None, elapsed_ms=0, tokens_of_mt=0, extension=None, **state_
         job_id="j",
         created_at=NOW,
         updated_at=NOW,
-        policy=policy,
+        policy=job.execution_policy,
         learning_context=LearningContext(skill_bank_snapshot_at_start=NOW),
         micro_tasks=(MtProgress(mt_id="MT-001", name="n", iterations=(row,)),),
     )
-    return reached_limit(job, PLAN, progress, MT, elapsed_ms)
+    return reached_limit(job, PLAN, progress, MT, elapsed_ms, record_bytes)
 
 
 def test_a_job_within_its_limits_goes_on():
@@ -102,7 +120,8 @@ def test_a_job_within_its_limits_goes_on():
         ),
         ({"tokens_of_mt": 10_000}, GateReason.TOKEN_OVERRUN, {"tokens": 1}),
         ({"tokens_prompt": 20_000}, GateReason.TOKEN_OVERRUN, {"tokens": 1}),
-        ({"artifact_bytes": ARTIFACT_BYTES}, GateReason.RESOURCE_EXHAUSTED, None),
+        ({"artifact_bytes": ARTIFACT_BYTES}, GateReason.RESOURCE_EXHAUSTED, {"storage_bytes": 1}),
+        ({"policy": {"max_cost": 2.5}, "cost": 2.5}, GateReason.RESOURCE_EXHAUSTED, {"cost": 0.01}),
     ],
 )
 def test_each_limit_is_a_gate_that_names_its_figures(case, reason, extension):
@@ -110,11 +129,46 @@ def test_each_limit_is_a_gate_that_names_its_figures(case, reason, extension):
     assert stop is not None
     assert stop.reason is reason
     assert stop.figures
-    if extension is not None:
-        assert limit(**case, extension=extension) is None
+    assert limit(**case, extension=extension) is None
 
 
-def test_twice_the_duration_is_poison():
-    stop = limit(elapsed_ms=7_200_000)
+def test_twice_the_duration_is_poison_once_a_human_was_asked():
+    first = limit(elapsed_ms=7_200_000)
+    assert first is not None
+    assert first.reason is GateReason.MAX_DURATION
+    again = limit(elapsed_ms=7_300_000, extension={"duration_ms": 50_000})
+    assert again is not None
+    assert again.poisoned
+    assert not limit(elapsed_ms=7_299_999, extension={"duration_ms": 50_000}).poisoned
+
+
+@pytest.mark.parametrize("record_bytes", [RecordBytes(PROGRESS_BYTES, 0), RecordBytes(0, LEDGER_BYTES)])
+def test_records_that_grow_too_large_are_a_gate(record_bytes):
+    stop = limit(record_bytes=record_bytes)
     assert stop is not None
-    assert stop.poisoned
+    assert stop.reason is GateReason.RESOURCE_EXHAUSTED
+    assert "MB of" in stop.figures["why"]
+    assert limit(record_bytes=record_bytes, extension={"storage_bytes": 1}) is None
+
+
+def test_more_of_what_ran_out_and_of_nothing_else():
+    job = job_with(policy={"max_cost": 4.0}, cost=4.5)
+    assert room_for_more(job, RecordBytes(0, 0)) == {"cost": 2.0}
+    assert room_for_more(job, RecordBytes(PROGRESS_BYTES, 0)) == {"cost": 2.0, "storage_bytes": PROGRESS_BYTES // 2}
+    assert room_for_more(job_with(policy={}), RecordBytes(0, 0)) == {}
+
+
+def test_money_is_counted_by_price_and_needs_one():
+    entry = ModelConfig(price=Price(prompt=1.0, completion=2.0))
+    assert cost_of(entry, 1_000_000, 500_000) == 2.0
+    assert cost_of(ModelConfig(), 10, 10) is None
+    assert cost_of(None, 10, 10) is None
+    chain = (
+        EscalationLevel(level=0, model_id="far", is_cloud=True),
+        EscalationLevel(level=1, model_id="HARD_GATE", is_hard_gate=True),
+    )
+    policy = ExecutionPolicy(escalation_chain=chain, max_cost=1.0)
+    refuse_unpriced(policy, {"far": entry})
+    refuse_unpriced(policy.model_copy(update={"max_cost": None}), {})
+    with pytest.raises(UsageError, match=r"far.*has no price"):
+        refuse_unpriced(policy, {"far": ModelConfig()})

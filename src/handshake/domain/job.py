@@ -112,7 +112,7 @@ class JobMetrics(Record):
     tokens_completion: int = 0
     model_calls: int = 0
     artifact_bytes: int = 0
-    cost: float | None = None
+    cost: float | None = None  # in the currency of the prices; None while no model with a price was asked
 
 
 class Extension(Record):
@@ -121,6 +121,8 @@ class Extension(Record):
     iterations: int = 0
     duration_ms: int = 0
     tokens: int = 0
+    cost: float = 0.0
+    storage_bytes: int = 0
 
 
 class Workspace(Record):

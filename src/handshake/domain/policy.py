@@ -63,6 +63,7 @@ class ExecutionPolicy(Record):
     max_total_iterations: int = Field(default=100, ge=1, le=500)
     max_duration_ms: int = Field(default=3_600_000, ge=1)
     max_total_tokens: int | None = Field(default=None, ge=1)
+    max_cost: float | None = Field(default=None, gt=0)
     escalation_chain: tuple[EscalationLevel, ...] = Field(default_factory=default_chain)
     cloud_escalation_allowed: bool = False
     drop_back_strategy: Literal["always", "never", "smart"] = "smart"

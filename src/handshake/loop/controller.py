@@ -110,7 +110,7 @@ def _work_on_mt(run: Run, equipment: Equipment, act: Act) -> None:
     if act is Act.CLOSE:
         _close(run, equipment)
         return
-    stop = reached_limit(run.job, run.plan, run.progress, mt, run.elapsed_ms)
+    stop = reached_limit(run.job, run.plan, run.progress, mt, run.elapsed_ms, run.record_bytes)
     if stop is not None and stop.reason is None:
         poison(run, f"a runaway: {stop.figures}")
         return

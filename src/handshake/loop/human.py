@@ -9,6 +9,7 @@ from handshake.domain.progress import MtStatus, ProgressStatus
 from handshake.domain.states import JobStatus, Phase
 from handshake.loop.complete import next_mt
 from handshake.loop.decisions import answer_at, next_number, request_at
+from handshake.loop.limits import room_for_more
 from handshake.loop.run import Run
 
 PAUSE_POINT = "pause_point"
@@ -143,12 +144,16 @@ def _continue(run: Run, answer: HumanDecision, reason: str | None) -> None:
     policy, more = run.job.execution_policy, run.job.extension
     restart = {GateReason.ESCALATION_EXHAUSTED.value, GateReason.CLOUD_ESCALATION_DISALLOWED.value}
     added = Extension(
+        cost=more.cost,
+        storage_bytes=more.storage_bytes,
         iterations=more.iterations
         + (answer.add_iterations or (policy.max_iterations_per_mt if reason == "max_total_iterations" else 0)),
         duration_ms=more.duration_ms
         + 60_000 * (answer.add_minutes or (DEFAULT_MINUTES if reason == "max_duration" else 0)),
         tokens=more.tokens + (answer.add_tokens or (_half_of_tokens(run) if "token" in (reason or "") else 0)),
     )
+    if reason == GateReason.RESOURCE_EXHAUSTED.value:
+        added = added.model_copy(update=room_for_more(run.job, run.record_bytes))
     run.job = run.job.model_copy(update={"extension": added})
     index = run.job.execution_state.current_mt_index
     if index >= len(run.plan.order):

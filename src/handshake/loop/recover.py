@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 
 from handshake.domain.canonical import utc_text
 from handshake.domain.errors import StateCorruption
@@ -23,6 +24,7 @@ from handshake.repo.store import TrackingBranch
 
 STALE_AFTER_S = 30
 LOOK_BACK = 200
+MOST_LOST_MS = 900_000  # three timeouts of the longest iteration
 
 
 def load_run(around: Surroundings, branch: TrackingBranch) -> Run | None:
@@ -85,6 +87,7 @@ def recover(run: Run, replies: ReplyStore, last_heartbeat: str | None) -> None:
     """
     if run.job.status not in (JobStatus.RUNNING, JobStatus.STALLED, JobStatus.QUEUED):
         return
+    run.add_lost_time(_lost_ms(run, last_heartbeat))
     recovered, again = _look_at_steps(run, replies)
     steps = [step for step in run.ledger.steps if step.status is not StepStatus.COMPLETED]
     resume_point = steps[0].step_id if steps else None
@@ -113,6 +116,14 @@ def recover(run: Run, replies: ReplyStore, last_heartbeat: str | None) -> None:
     run.set_status(JobStatus.RUNNING)
     run.job = run.job.model_copy(update={"workflow_run_id": run.around.ids.uuid7()})
     run.reopen_journal()
+
+
+def _lost_ms(run: Run, last_heartbeat: str | None) -> int:
+    """How long the killed process worked after its last publish, as far as its heartbeat tells; a clock may jump."""
+    if last_heartbeat is None:
+        return 0
+    worked = datetime.fromisoformat(last_heartbeat) - run.job.execution_state.last_activity_at
+    return min(int(worked.total_seconds() * 1000), MOST_LOST_MS)
 
 
 def _look_at_steps(run: Run, replies: ReplyStore) -> tuple[list[str], list[str]]:

@@ -25,6 +25,7 @@ from handshake.domain.progress import CurrentState, MtProgress, ProgressArtifact
 from handshake.domain.record import Record
 from handshake.domain.settings import Settings
 from handshake.domain.states import JOB_TRANSITIONS, PHASE_TRANSITIONS, JobStatus, Phase, is_terminal, move
+from handshake.loop.limits import RecordBytes
 from handshake.loop.paths import JobPaths
 from handshake.recorder.journal import Journal
 from handshake.repo.git import Repository
@@ -109,6 +110,7 @@ class Run:
         self.journal = self._open_journal()
         self.refusals_said: set[str] = set()
         self._pending: dict[str, bytes | None] = {}
+        self._record_bytes: RecordBytes | None = None
         self._attempt_began = around.clock.monotonic()
         self._duration_before = job.metrics.duration_ms
 
@@ -213,6 +215,17 @@ class Run:
         """Time spent in all attempts so far, in ms; waiting for humans is not in it."""
         return self._duration_before + int((self.around.clock.monotonic() - self._attempt_began) * 1000)
 
+    @property
+    def record_bytes(self) -> RecordBytes:
+        """Sizes of progress and ledger as they were last published."""
+        if self._record_bytes is None:
+            self._record_bytes = RecordBytes(len(committed_json(self.progress)), len(committed_json(self.ledger)))
+        return self._record_bytes
+
+    def add_lost_time(self, milliseconds: int) -> None:
+        """Count time that a killed process worked and did not publish."""
+        self._duration_before += max(0, milliseconds)
+
     # -- changing --------------------------------------------------------------------------------
 
     def emit(
@@ -283,6 +296,12 @@ class Run:
         self.progress = self.progress.with_entry(entry)
         return entry
 
+    def add_cost(self, cost: float | None) -> None:
+        """Add to what the job's calls cost; None for a model without a price."""
+        if cost is not None:
+            total = round((self.job.metrics.cost or 0.0) + cost, 6)
+            self.job = self.job.model_copy(update={"metrics": self.job.metrics.model_copy(update={"cost": total})})
+
     def update_metrics(self, **added: int) -> None:
         """Add to the job's totals."""
         metrics = self.job.metrics
@@ -316,12 +335,14 @@ class Run:
         if self.ended:
             self._announce_end()
         self.settle()
+        progress, ledger = committed_json(self.progress), committed_json(self.ledger)
+        self._record_bytes = RecordBytes(len(progress), len(ledger))
         files: dict[str, bytes | None] = {
             **self._pending,
             **self.journal.chunks(self.paths.root),
             self.paths.job: committed_json(self.job),
-            self.paths.progress: committed_json(self.progress),
-            self.paths.ledger: committed_json(self.ledger),
+            self.paths.progress: progress,
+            self.paths.ledger: ledger,
         }
         message = commit_message(subject, {"WP": self.job.wp_id, "Job": self.job.job_id, **trailers})
         for _ in range(PUBLISH_TRIES):

@@ -24,6 +24,7 @@ from handshake.domain.packet_text import is_governance_command
 from handshake.domain.policy import ExecutionPolicy
 from handshake.domain.progress import LearningContext, MtProgress, ProgressArtifact, aggregate
 from handshake.domain.states import JobStatus
+from handshake.loop.limits import refuse_unpriced
 from handshake.loop.recover import UnbornJob
 from handshake.loop.run import Run, Surroundings, commit_message
 from handshake.models.profiles import PROFILES
@@ -50,10 +51,16 @@ def merged_policy(around: Surroundings, packet: Packet) -> ExecutionPolicy:
 
     Raises:
         PacketRefused: the block has an unknown key or a wrong value.
+        UsageError: money is limited and a cloud model has no price.
     """
+    policy = _with_block(around.settings.policy, packet)
+    refuse_unpriced(policy, around.settings.models)
+    return policy
+
+
+def _with_block(base: ExecutionPolicy, packet: Packet) -> ExecutionPolicy:
     from pydantic import ValidationError
 
-    base = around.settings.policy
     if not packet.execution_policy:
         return base
     try:
