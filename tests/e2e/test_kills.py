@@ -176,6 +176,16 @@ def test_an_edit_of_a_person_in_the_running_tasks_file_is_kept_too(small, undist
     assert end_state(small) == expected
 
 
+def test_locks_that_a_killed_process_left_on_our_refs_are_cleared(small, undisturbed):
+    expected, _ = undisturbed
+    die(small, "verify.end@2")
+    refs = (f"refs/heads/{TRACK}", f"refs/heads/{BRANCH}", f"refs/handshake/held/{WP}")
+    for ref in refs:
+        (small.root / ".git" / f"{ref}.lock").touch()
+    small.handshake("run", WP)
+    assert end_state(small) == expected
+
+
 def test_a_killed_command_leaves_no_folder_behind(small, tmp_path):
     temp = tmp_path / "temp"
     temp.mkdir()

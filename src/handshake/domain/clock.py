@@ -93,6 +93,13 @@ def _uuid7(milliseconds: int, random_bits: int) -> str:
     return str(uuid.UUID(int=value))
 
 
+def sorted_after(fresh: str, last: str | None) -> str:
+    """A version 7 UUID that sorts after `last` also where the clock went back: ids tell what is newest."""
+    if last is None or fresh > last:
+        return fresh
+    return _uuid7((uuid.UUID(last).int >> 80) + 1, uuid.UUID(fresh).int & ((1 << 74) - 1))
+
+
 def uuid_from(name: str) -> str:
     """A UUID (version 5) that depends on nothing but `name`: the same step names the same thing after a crash."""
     return str(uuid.uuid5(_HANDSHAKE_NAMESPACE, name))

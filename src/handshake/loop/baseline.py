@@ -6,6 +6,7 @@ from handshake.domain.ledger import LedgerStep, StepStatus, idempotency_key, ste
 from handshake.domain.microtask import MicroTaskDefinition
 from handshake.domain.progress import MtStatus
 from handshake.domain.reply import ValidationResult
+from handshake.domain.states import Phase
 from handshake.gates.counted_tests import count_tests
 from handshake.loop.equipment import Equipment
 from handshake.loop.run import Run
@@ -42,6 +43,7 @@ def begin_mt(run: Run, equipment: Equipment, mt: MicroTaskDefinition) -> None:
         )
     run.update_entry(mt.mt_id, status=MtStatus.IN_PROGRESS, already_satisfied=satisfied)
     run.update_state(current_iteration=0)
+    run.set_phase(Phase.EXECUTING_MT)
     _show_files(run, mt)
     said = "verify passes already" if satisfied else "verify fails, as it should"
     run.publish(f"{mt.mt_id} starts: {said}", MT=mt.mt_id, Step=zero)

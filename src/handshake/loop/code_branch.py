@@ -12,11 +12,12 @@ from handshake.loop.equipment import CodeSide
 from handshake.loop.own_files import explained_contents
 from handshake.loop.run import Run
 from handshake.repo.git import Repository
+from handshake.repo.store import held_ref
 
 
 def hold(run: Run, equipment: CodeSide, commit: str) -> None:
     """Keep a commit that no branch has yet from the user's `gc --prune=now`."""
-    ref = f"refs/handshake/held/{run.job.wp_id}"
+    ref = held_ref(run.job.wp_id)
     equipment.objects.update_ref(ref, commit, expected=run.around.repo.resolve(ref))
 
 
@@ -25,7 +26,7 @@ def moment_of_commit(run: Run) -> datetime:
 
     So what is done again gives the same commit, and what was announced of it stays true.
     """
-    repo, ref = run.around.repo, f"refs/handshake/held/{run.job.wp_id}"
+    repo, ref = run.around.repo, held_ref(run.job.wp_id)
     held = repo.ref_target(ref)
     if held is not None and repo.parents(held) == (run.job.workspace.head_commit,):
         return repo.commit_time(held)

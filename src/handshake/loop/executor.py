@@ -21,7 +21,7 @@ from handshake.loop.start import (
 from handshake.models.chain import ProviderPool, ResolvedLevel, preflight, resolve_chain
 from handshake.models.replies import ReplyStore
 from handshake.repo.locks import RunLock, read_heartbeat
-from handshake.repo.store import ObjectStore, TrackingBranch, clear_stale_ref_lock
+from handshake.repo.store import ObjectStore, TrackingBranch, clear_stale_ref_lock, held_ref
 from handshake.repo.workspace import Workspace
 from handshake.toolbus.bus import ToolBus
 from handshake.toolbus.capabilities import profiles_of
@@ -48,7 +48,8 @@ def run_packet(around: Surroundings, wp_id: str, *, again: bool = False) -> Run:
     with lock, ProviderPool(settings, root=around.repo.root) as pool:
         objects = ObjectStore(around.repo, settings.identity)
         branch = TrackingBranch(around.repo, wp_id, settings.tracking.namespace, objects=objects)
-        clear_stale_ref_lock(around.repo, branch.ref)
+        for ref in (branch.ref, held_ref(wp_id)):
+            clear_stale_ref_lock(around.repo, ref)
         objects.clear_left_packs()
         clear_left_folders()
         run = load_run(around, branch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from handshake.config.failpoints import failpoint
 from handshake.domain.artifact import handle_for
 from handshake.domain.canonical import committed_json, hash_of
+from handshake.domain.clock import sorted_after
 from handshake.domain.errors import JobRefused, PacketRefused, UsageError
 from handshake.domain.job import (
     PROFILE_ID,
@@ -25,11 +26,11 @@ from handshake.domain.policy import ExecutionPolicy
 from handshake.domain.progress import LearningContext, MtProgress, ProgressArtifact, aggregate
 from handshake.domain.states import JobStatus
 from handshake.loop.limits import refuse_unpriced
-from handshake.loop.recover import UnbornJob
+from handshake.loop.recover import UnbornJob, latest_job_id
 from handshake.loop.run import Run, Surroundings, commit_message
 from handshake.models.profiles import PROFILES
 from handshake.planning.generate import generate_plan
-from handshake.repo.store import ObjectStore, TrackingBranch
+from handshake.repo.store import ObjectStore, TrackingBranch, held_ref
 from handshake.toolbus.capabilities import decide, profiles_of
 from handshake.toolbus.commands import programs_of
 
@@ -167,13 +168,15 @@ def new_job(
     base = base_commit_of(around)
     wp_branch = f"feat/{packet.wp_id}"
     start = _start_of_branch(around, wp_branch, base)
-    job_id = unborn.job_id if unborn else around.ids.uuid7()
+    tip = branch.tip()
+    last = latest_job_id(branch, tip) if tip else None
+    job_id = unborn.job_id if unborn else sorted_after(around.ids.uuid7(), last)
     message = commit_message(f"{packet.wp_id}: the packet as signed", {"WP": packet.wp_id, "Job": job_id})
     failpoint("wp.commit:before")
     checkpoint = objects.write_commit(
         parent=start, base_tree=start, changes={packet.path: data}, message=message, when=now
     )
-    held = f"refs/handshake/held/{packet.wp_id}"
+    held = held_ref(packet.wp_id)
     objects.update_ref(held, checkpoint, expected=around.repo.resolve(held))
     failpoint("wp.commit:after")
     job = _job_record(
@@ -202,7 +205,7 @@ def new_job(
         progress=progress,
         ledger=ledger,
         packet=data,
-        tip=branch.tip(),
+        tip=tip,
     )
     run.store("packet.md", data)
     run.store("README.md", _README.encode("utf-8"))

@@ -30,6 +30,7 @@ __all__ = [
     "TrackedCommit",
     "TrackingBranch",
     "clear_stale_ref_lock",
+    "held_ref",
     "tracked_packets",
 ]
 
@@ -206,6 +207,11 @@ class ObjectStore:
         """Let go of commits that no ref came to name. The store can be used again."""
         for commit in list(self._written):
             self._forget(commit)
+
+
+def held_ref(wp_id: str) -> str:
+    """The ref that keeps the newest commit written for the WP branch, until the branch follows."""
+    return f"refs/handshake/held/{wp_id}"
 
 
 def clear_stale_ref_lock(repo: Repository, ref: str, *, patience_s: float = 1.0) -> bool:
