@@ -26,8 +26,8 @@ from handshake.domain.policy import ExecutionPolicy
 from handshake.domain.progress import LearningContext, MtProgress, ProgressArtifact, aggregate
 from handshake.domain.states import JobStatus
 from handshake.loop.limits import refuse_unpriced
-from handshake.loop.recover import UnbornJob, latest_job_id
-from handshake.loop.run import Run, Surroundings, commit_message
+from handshake.loop.recover import UnbornJob
+from handshake.loop.run import Run, Surroundings, commit_message, latest_job_id
 from handshake.models.profiles import PROFILES
 from handshake.planning.generate import generate_plan
 from handshake.repo.store import ObjectStore, TrackingBranch, held_ref
