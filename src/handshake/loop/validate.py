@@ -14,6 +14,7 @@ from handshake.gates.counted_tests import count_tests
 from handshake.gates.failures import failure_category, summary_line
 from handshake.gates.graders import check_graders
 from handshake.gates.stubs import check_added_lines
+from handshake.gates.tampering import check_tampering
 from handshake.loop.equipment import Equipment, refuse_broken_machine
 from handshake.loop.run import Run
 from handshake.source.languages import is_test_file
@@ -156,6 +157,7 @@ def validate(
         ),
         *check_added_lines(base, now),
         *check_changed(base, now, grounds.already_satisfied),
+        *check_tampering(base, now, (criterion.description for criterion in mt.done)),
     ]
     specs: tuple[SpecResult, ...] = ()
     if any(base.get(path) != data for path, data in now.items()) or grounds.already_satisfied:
