@@ -79,7 +79,7 @@ def test_every_failpoint_is_told(documents: dict[str, str]) -> None:
 def test_every_floor_is_told(root: Path, documents: dict[str, str]) -> None:
     text = documents["docs/architecture.md"]
     packages = sorted(p.parent.name for p in (root / "src" / "handshake").glob("*/__init__.py"))
-    assert sorted(re.findall(r"^\| \d \| `handshake\.(\w+)` \|", text, flags=re.MULTILINE)) == packages
+    assert sorted(re.findall(r"^\| \d+ \| `handshake\.(\w+)` \|", text, flags=re.MULTILINE)) == packages
 
 
 @pytest.mark.skipif(os.name == "nt", reason="awk")

@@ -29,11 +29,14 @@ from handshake.cli import (
     verb_plan,
     verb_recorder,
     verb_recover,
+    verb_refine,
+    verb_review,
     verb_run,
     verb_show,
     verb_skills,
     verb_status,
     verb_trust,
+    verb_validate,
 )
 from handshake.cli.options import Globals
 from handshake.domain.errors import ExitCode, HandshakeError, PacketRefused
@@ -48,6 +51,7 @@ app = typer.Typer(
 
 for verb in (
     verb_init,
+    verb_refine,
     verb_new,
     verb_check,
     verb_plan,
@@ -56,6 +60,8 @@ for verb in (
     verb_status,
     verb_show,
     verb_log,
+    verb_review,
+    verb_validate,
     verb_decide,
     verb_pause,
     verb_recover,

@@ -19,9 +19,8 @@ def new(
     as_json: Json = False,
 ) -> None:
     """Make a packet to fill in and sign. Example: handshake new WP-1-Faster-Start-v1"""
-    from handshake.config.shipped import shipped
-    from handshake.domain.canonical import utc_text
-    from handshake.gates.new_packet import new_packet
+    from handshake.cli.verb_refine import user_name
+    from handshake.governance.create import packet_from_template
     from handshake.repo.atomic import write_durably
 
     around = open_surroundings(context.obj)
@@ -29,12 +28,8 @@ def new(
     file = around.repo.root / path
     if file.exists():
         raise UsageError(f"{path} is there already", next_step=f"handshake check {wp_id}")
-    own = around.repo.root / ".handshake" / "templates" / "packet.md"
-    template = (own if own.is_file() else shipped("templates", "packet.md")).read_text(encoding="utf-8")
-    name = around.repo.git.run("config", "user.name", check=False).stdout.decode(errors="replace").strip()
-    text = new_packet(template, wp_id=wp_id, date=utc_text(around.clock.now()), requestor=name or "User")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_durably(file, text.encode("utf-8"))
+    data = packet_from_template(around.repo, around.settings, around.clock, wp_id, user_name(around.repo))
+    write_durably(file, data)
     if as_json:
         write_json({"wp_id": wp_id, "path": path})
     else:

@@ -115,8 +115,9 @@ def dropped_untrusted(raw: dict[str, Any], keys: tuple[str, ...]) -> dict[str, A
             continue
         if key.startswith("models."):
             kept["models"].pop(key.removeprefix("models.").rpartition(".")[0], None)
-        elif key == "commands.allow":
-            kept["commands"].pop("allow", None)
+        elif key in ("commands.allow", "validators.own"):
+            section, _, name = key.partition(".")
+            kept[section].pop(name, None)
         else:
             kept.pop(key, None)
     return kept

@@ -29,6 +29,46 @@ class Governance(Record):
     ascii: Literal["error", "warn"] = "error"
 
 
+class ForbiddenPattern(Record):
+    """A regular expression that no line may match. `include` are paths, folders or globs; empty: every source."""
+
+    pattern: str = Field(min_length=1)
+    what: str = ""
+    include: tuple[str, ...] = ()
+
+
+class Scan(Record):
+    """What `scan` reads and what it forbids beyond its defaults. Without `include`: every source file."""
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = (
+        "**/vendor/**",
+        "**/third_party/**",
+        "**/node_modules/**",
+        "**/dist/**",
+        "**/build/**",
+        "**/generated/**",
+    )
+    forbid: tuple[ForbiddenPattern, ...] = ()
+
+
+class ErrorCodes(Record):
+    """What an error code looks like, and the files that declare them."""
+
+    pattern: str = r"\bHSK-[0-9]{3}(?:-[A-Z0-9]+)*\b"
+    declared_in: tuple[str, ...] = ("docs/ERROR_CODES.md",)
+
+
+class Validators(Record):
+    """Which validators the post-work gate runs, and what they look for. `own` maps a name to a command."""
+
+    post_work: tuple[str, ...] = ()
+    scan: Scan = Field(default_factory=Scan)
+    spec_anchors: tuple[str, ...] = ()
+    error_codes: ErrorCodes = Field(default_factory=ErrorCodes)
+    own: dict[str, str] = Field(default_factory=dict)
+
+
 class Price(Record):
     """Money for a million tokens, in one currency of the user's choice."""
 
@@ -128,6 +168,7 @@ class Settings(Record):
     base_branch: str = "main"
     paths: Paths = Field(default_factory=Paths)
     governance: Governance = Field(default_factory=Governance)
+    validators: Validators = Field(default_factory=Validators)
     policy: ExecutionPolicy = Field(default_factory=ExecutionPolicy)
     models: dict[str, ModelConfig] = Field(default_factory=dict)
     loras: tuple[LoraConfig, ...] = ()
@@ -155,6 +196,8 @@ def starts_programs(raw: dict[str, Any]) -> list[str]:
                 found.append(f"models.{name}.api_key_env")
     if (raw.get("commands") or {}).get("allow") is not None:
         found.append("commands.allow")
+    if (raw.get("validators") or {}).get("own"):
+        found.append("validators.own")
     if raw.get("sandbox") in ("off", "external"):
         found.append("sandbox")
     return found

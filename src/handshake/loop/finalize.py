@@ -10,6 +10,7 @@ from handshake.domain.progress import MtStatus, ProgressStatus
 from handshake.domain.reply import SpecResult
 from handshake.domain.states import JobStatus, Phase
 from handshake.gates.post_work import post_work
+from handshake.gates.validators.table import gate_findings
 from handshake.loop.code_branch import advance, hold, moment_of_commit
 from handshake.loop.equipment import Equipment
 from handshake.loop.run import Run, commit_message
@@ -37,6 +38,7 @@ def finalize(run: Run, equipment: Equipment) -> None:
         mode=governance.mode,
         ascii_level=governance.ascii,
     )
+    findings += gate_findings(run.around.repo, run.around.settings, run.job.workspace.base_commit, commit)
     errors = [f for f in findings if f.severity == "error"]
     _announce_gate(run, findings)
     if errors:

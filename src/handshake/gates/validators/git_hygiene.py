@@ -1,0 +1,81 @@
+"""`git-hygiene`: what does not belong into a repository, and what keeps it out."""
+
+from __future__ import annotations
+
+from handshake.domain.packet import Finding
+from handshake.domain.packet_fields import Remarks
+from handshake.domain.packet_scope import in_scope
+from handshake.gates.validators.view import View
+from handshake.source.languages import language_of
+
+LARGEST_UNTRACKED = 10_000_000
+
+# language -> an artifact that its tools leave, the rule that ignores it
+_ARTIFACTS = {
+    "python": (("__pycache__/probe.pyc", "__pycache__/"),),
+    "javascript": (("node_modules/probe/index.js", "node_modules/"),),
+    "typescript": (("node_modules/probe/index.js", "node_modules/"),),
+    "tsx": (("node_modules/probe/index.js", "node_modules/"),),
+    "rust": (("target/debug/probe", "target/"),),
+}
+_COMMITTED = (
+    "**/__pycache__/**",
+    "**/*.pyc",
+    "**/node_modules/**",
+    "target/debug/**",
+    "target/release/**",
+    "**/.pytest_cache/**",
+    "**/.mypy_cache/**",
+    "**/.ruff_cache/**",
+    "**/*.egg-info/**",
+    "**/.DS_Store",
+    "**/Thumbs.db",
+    "**/*.o",
+    "**/*.class",
+)
+
+
+def validate(view: View) -> list[Finding]:
+    """Artifacts that are committed or not ignored, and files that are too large to be meant."""
+    untracked = set(view.untracked)
+    tracked = [path for path in view.paths if path not in untracked]
+    found = []
+    for path in tracked:
+        if in_scope(path, _COMMITTED):
+            remarks = Remarks(path)
+            remarks.error("HSK-VAL-ARTIFACT", None, "a build artifact is committed", f"git rm --cached -- '{path}'")
+            found += remarks.findings
+    return [*found, *_not_ignored(view, tracked), *_too_large(view)]
+
+
+def _not_ignored(view: View, tracked: list[str]) -> list[Finding]:
+    """Asked of git, which alone knows its rules; only where there is a working tree to ask about."""
+    if view.worktree is None:
+        return []
+    languages = {language.name for path in tracked if (language := language_of(path)) is not None}
+    probes = {probe for name in languages for probe in _ARTIFACTS.get(name, ())}
+    remarks = Remarks(".gitignore")
+    for probe, rule in sorted(probes):
+        asked = view.repo.git.run("check-ignore", "--quiet", "--no-index", "--", probe, check=False)
+        if asked.code == 1:
+            remarks.error("HSK-VAL-IGNORE", None, f"{rule} is not ignored", f"add the line {rule}")
+    return remarks.findings
+
+
+def _too_large(view: View) -> list[Finding]:
+    if view.worktree is None:
+        return []
+    found = []
+    for path in view.untracked:
+        file = view.worktree / path
+        size = file.stat().st_size if file.is_file() and not file.is_symlink() else 0
+        if size > LARGEST_UNTRACKED:
+            remarks = Remarks(path)
+            remarks.error(
+                "HSK-VAL-LARGE",
+                None,
+                f"an untracked file of {size // 1_000_000} MB",
+                "move it away, or have .gitignore name it",
+            )
+            found += remarks.findings
+    return found
