@@ -266,6 +266,24 @@ class Repository:
         """The repository opened by libgit2, or None where it cannot open it (SHA-256, reftable)."""
         return open_pygit2(self.common_dir) if self._libgit2 else None
 
+    @cached_property
+    def no_filters(self) -> tuple[str, ...]:
+        """Settings that switch off every filter of the user's configuration (git-lfs and its like).
+
+        A worktree's `.gitattributes` chooses files for them, and may have been written by a model: it would start
+        programs, and the programs read further planted settings (`.lfsconfig` names a server to send a token to).
+        """
+        listed = self.git.run(
+            "config",
+            "--name-only",
+            "-z",
+            "--get-regexp",
+            r"^filter\..*\.(clean|smudge|process|required)$",
+            check=False,
+        )
+        names = sorted({name for name in listed.stdout.decode("utf-8", "replace").split("\0") if name})
+        return tuple(f"{name}={'false' if name.endswith('.required') else ''}" for name in names)
+
     @property
     def uses_reftable(self) -> bool:
         """Whether refs are in git's reftable format."""

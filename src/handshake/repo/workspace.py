@@ -64,7 +64,8 @@ class Workspace:
         self._repo = repo
         self._clock = clock or SystemClock()
         self.path = _place(repo, dir_template) / wp_id
-        self.git = Git(self.path, settings=WORKTREE_SETTINGS, guard=self.verify)
+        self._settings = (*WORKTREE_SETTINGS, *repo.no_filters)
+        self.git = Git(self.path, settings=self._settings, guard=self.verify)
 
     # -- making it right ---------------------------------------------------------------------------
 
@@ -134,7 +135,7 @@ class Workspace:
             The salvage commit, or None where there was nothing to save.
         """
         return save_found(
-            self._repo, self.objects, self.path, self.wp_id, commit, self._clock.now(), WORKTREE_SETTINGS, known
+            self._repo, self.objects, self.path, self.wp_id, commit, self._clock.now(), self._settings, known
         )
 
     def salvage_refs(self) -> tuple[str, ...]:
@@ -193,7 +194,7 @@ class Workspace:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise disk_error(error, f"cannot make {self.path.parent}") from error
-        Git(self._repo.root, settings=WORKTREE_SETTINGS).run(
+        Git(self._repo.root, settings=self._settings).run(
             "worktree", "add", "--force", "--force", "--no-checkout", "--quiet", "--", str(self.path), self.branch
         )
         admin = self._sound_admin()

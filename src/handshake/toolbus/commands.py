@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 from handshake.domain.errors import CapabilityViolation
+from handshake.toolbus.interpreters import refuse_windows
 from handshake.toolbus.wrappers import Word, programs_of_words
 
 # in these directories of a project a file is what its name says; a path anywhere else is itself
@@ -65,6 +66,7 @@ def _programs(command: str, depth: int) -> list[str]:
         raise CapabilityViolation("the command nests shells too deep")
     if not command.strip() or "\0" in command or "\r" in command:
         raise CapabilityViolation(f"{command!r} is no command")
+    refuse_windows(command)
     words = plain_words(command)
     walk = _Walk(command, depth)
     if words is None:

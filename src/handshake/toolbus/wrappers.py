@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from handshake.domain.errors import CapabilityViolation
+from handshake.toolbus.interpreters import is_python, programs_of_python, refuse_other_shell
 
 
 class Word(NamedTuple):
@@ -107,6 +108,14 @@ def programs_of_words(
         return []
     if program.text in ("eval", "trap"):
         return _evaluated(name, rest, nested)
+    refuse_other_shell(name)
+    if is_python(name):
+        # an interpreter of the project's own environment is one, too
+        def of_words(argv: list[str]) -> list[str]:
+            return programs_of_words([Word(text, True) for text in argv], nested, refuse_assignment)
+
+        pairs = [(word.text, word.literal) for word in rest]
+        return [program.text, *programs_of_python(pairs, nested, of_words, open_ended=open_ended)]
     if not _is_plain(program.text):
         return [program.text]
     if name in _SHELLS:
