@@ -70,7 +70,7 @@ def try_samples(
     attempts: list[Attempt] = []
     seen: set[str] = set()
     for number, sample in enumerate(reply.samples):
-        run.around.watcher.said(f"reply {number + 1} of {len(reply.samples)}", sample.text)
+        run.show(f"reply {number + 1} of {len(reply.samples)}", sample.text)
         equipment.workspace.write_snapshot(before)
         attempt = _try(run, equipment, mt, prepared, sample, number, before, grounds, seen)
         attempts.append(attempt)

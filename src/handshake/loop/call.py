@@ -65,7 +65,7 @@ def _call(run: Run, equipment: Equipment, mt: MicroTaskDefinition, prepared: Pre
         request = prepared.request(attempt)
         samples = f", {request.sampling.samples} samples" if request.sampling.samples > 1 else ""
         run.around.watcher.working(f"{mt.mt_id} iter {prepared.number}: {stored.model_id} is answering{samples}")
-        run.around.watcher.said("prompt", request.prompt)
+        run.show("prompt", request.prompt)
         run.settle()
         failpoint("model.call:before")
         try:

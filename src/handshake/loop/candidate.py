@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from handshake.domain.artifact import ArtifactHandle, handle_for
+from handshake.domain.artifact import ArtifactHandle
 from handshake.domain.learning import DistillationCandidate, StudentAttempt, TeacherSuccess
 from handshake.domain.ledger import step_id
 from handshake.domain.microtask import MicroTaskDefinition
@@ -129,7 +129,7 @@ def _outcome(row: IterationRecord) -> str:
 
 def _snapshot(run: Run, of_step: str, name: str) -> ArtifactHandle:
     path = run.paths.step(of_step, name)
-    return handle_for("prompt_payload" if name == "prompt.md" else "transcript", path, run.artifact(path) or b"")
+    return run.handle(path, run.artifact(path) or b"", "prompt_payload" if name == "prompt.md" else "transcript")
 
 
 def _step_of(handle: ArtifactHandle) -> str:
@@ -163,6 +163,7 @@ def _judged(run: Run, of_step: str, outcome: str = "") -> JudgedAttempt:
         validated=verdict is not None and verdict.passed,
         flaky=verdict is not None and verdict.flaky,
         model_error=outcome == "ERROR",
+        secrets=sum(run.held_secret(run.paths.step(of_step, name)) for name in ("prompt.md", "reply.md")),
     )
 
 

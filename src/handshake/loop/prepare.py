@@ -99,7 +99,10 @@ def as_published(run: Run, of_step: str) -> Prepared | None:
     stored = run.artifact_record(run.paths.step(of_step, "request.json"), StoredRequest)
     if stored is None:
         return None
-    prompt = (run.artifact(run.paths.step(of_step, "prompt.md")) or b"").decode("utf-8")
+    data = run.verbatim(run.paths.step(of_step, "prompt.md"))
+    if data is None:  # it held a secret, and was sent from another clone: it is compiled anew here
+        return None
+    prompt = data.decode("utf-8")
     return Prepared(of_step, int(of_step.rpartition("-")[2]), stored, prompt)
 
 

@@ -27,6 +27,7 @@ from handshake.domain.settings import Settings
 from handshake.domain.states import JOB_TRANSITIONS, PHASE_TRANSITIONS, JobStatus, Phase, is_terminal, move
 from handshake.loop.limits import RecordBytes
 from handshake.loop.paths import JobPaths
+from handshake.loop.step_secrets import StepSecrets
 from handshake.recorder.journal import Journal
 from handshake.repo.git import Repository
 from handshake.repo.hand_moves import decisions_added
@@ -107,7 +108,8 @@ class Run:
         self.packet = packet
         self.tip = tip
         self.paths = JobPaths(job.job_id)
-        self.journal = self._open_journal()
+        self._journal: Journal | None = None
+        self._secrets = StepSecrets(around.repo.state_dir / "verbatim", around.settings)
         self.refusals_said: set[str] = set()
         self._pending: dict[str, bytes | None] = {}
         self._record_bytes: RecordBytes | None = None
@@ -153,7 +155,7 @@ class Run:
             raise StaleOwner(f"{self.branch.ref} is gone", next_step=f"handshake status {self.job.wp_id}")
         now = Run.load(self.around, self.branch, self.job.job_id, tip)
         self.job, self.plan, self.progress, self.ledger = now.job, now.plan, now.progress, now.ledger
-        self.packet, self.tip, self.journal, self._pending = now.packet, now.tip, now.journal, {}
+        self.packet, self.tip, self._journal, self._pending = now.packet, now.tip, now.journal, {}
 
     def follow_branch(self) -> None:
         """Take over decision files that people committed since; nothing else may have moved the branch.
@@ -170,6 +172,13 @@ class Run:
                 next_step=f"git log {self.branch.ref}",
             )
         self.tip = tip
+
+    @property
+    def journal(self) -> Journal:
+        """The job's events. Opened when first asked for: a look at the state of many runs reads no journal."""
+        if self._journal is None:
+            self._journal = self._open_journal()
+        return self._journal
 
     def _open_journal(self) -> Journal:
         published: list[bytes] = []
@@ -188,7 +197,7 @@ class Run:
 
     def reopen_journal(self) -> None:
         """Go on in a new journal file: a new attempt began."""
-        self.journal = self._open_journal()
+        self._journal = self._open_journal()
 
     def artifact(self, path: str) -> bytes | None:
         """A file as it will be after the next publish: pending first, then the branch."""
@@ -239,7 +248,8 @@ class Run:
         iteration: int | None = None,
     ) -> Event:
         """Record an event; the journal is made durable before the next effect by `settle`."""
-        event = self.journal.emit(event_type, dict(payload), key=key, actor=actor, mt_id=mt_id, iteration=iteration)
+        said = self._secrets.masked(dict(payload))
+        event = self.journal.emit(event_type, said, key=key, actor=actor, mt_id=mt_id, iteration=iteration)
         self.around.watcher.event(event)
         return event
 
@@ -248,13 +258,55 @@ class Run:
         self.journal.sync()
 
     def store(self, path: str, data: bytes, kind: ArtifactKind = "file") -> ArtifactHandle:
-        """Add an artifact to the next publish, and give its handle."""
+        """Add an artifact to the next publish, and give its handle.
+
+        A secret in what a step leaves is masked on the branch and flagged; a prompt or reply that held one is kept
+        as it was in this clone alone. Contract: `events.md`, Secrets.
+        """
+        if path.startswith(f"{self.paths.root}/steps/"):
+            data = self._secrets.shown(path, data, kind)
+            self._flag(path)
         self._pending[path] = data
-        return handle_for(kind, path, data)
+        return self.handle(path, data, kind)
 
     def store_record(self, path: str, value: Any, kind: ArtifactKind = "file") -> ArtifactHandle:
-        """Add a record or JSON value to the next publish in the committed layout."""
-        return self.store(path, committed_json(value), kind)
+        """Add a record or JSON value to the next publish in the committed layout, its texts without secrets."""
+        if path != self.paths.definitions:  # generated from the packet as signed, and checked by its hash
+            value = self._secrets.masked(value)
+        data = committed_json(value)
+        self._pending[path] = data
+        return self.handle(path, data, kind)
+
+    def handle(self, path: str, data: bytes, kind: ArtifactKind) -> ArtifactHandle:
+        """The handle of an artifact; one that held a secret is not to be passed on."""
+        plain_handle = handle_for(kind, path, data)
+        if not self.held_secret(path):
+            return plain_handle
+        return plain_handle.model_copy(update={"classification": "high", "exportable": False})
+
+    def _flag(self, path: str) -> None:
+        """Say beside a step's artifacts which of them were masked; what a killed process said stands."""
+        place = self._secrets.flags_path(path)
+        flags = {row["path"]: row for row in (self.artifact_json(place) or {"artifacts": []})["artifacts"]}
+        found = {row["path"]: row for row in self._secrets.flags_of(path)}
+        if found.keys() - flags.keys():
+            merged = {**flags, **found}
+            self._pending[place] = committed_json({"artifacts": [merged[name] for name in sorted(merged)]})
+
+    def held_secret(self, path: str) -> bool:
+        """Whether a step's artifact was masked."""
+        stored = self.artifact_json(self._secrets.flags_path(path)) or {"artifacts": []}
+        return any(row["path"] == path for row in stored["artifacts"])
+
+    def verbatim(self, path: str) -> bytes | None:
+        """A prompt or reply as it was: from this clone where it held a secret; None where only the mask is left."""
+        kept = self._secrets.kept(path)
+        return kept if kept is not None or self.held_secret(path) else self.artifact(path)
+
+    def show(self, who: str, text: str) -> None:
+        """Let the watcher see a prompt or a reply, without secrets."""
+        if not isinstance(self.around.watcher, NobodyWatches):
+            self.around.watcher.said(who, str(self._secrets.masked(text)))
 
     def remove(self, path: str) -> None:
         """Take a file off the branch with the next publish."""
@@ -335,16 +387,18 @@ class Run:
         if self.ended:
             self._announce_end()
         self.settle()
-        progress, ledger = committed_json(self.progress), committed_json(self.ledger)
+        progress, ledger = (committed_json(self._secrets.masked(record)) for record in (self.progress, self.ledger))
         self._record_bytes = RecordBytes(len(progress), len(ledger))
         files: dict[str, bytes | None] = {
             **self._pending,
             **self.journal.chunks(self.paths.root),
-            self.paths.job: committed_json(self.job),
+            self.paths.job: committed_json(self._secrets.masked(self.job)),
             self.paths.progress: progress,
             self.paths.ledger: ledger,
         }
-        message = commit_message(subject, {"WP": self.job.wp_id, "Job": self.job.job_id, **trailers})
+        message = commit_message(
+            str(self._secrets.masked(subject)), {"WP": self.job.wp_id, "Job": self.job.job_id, **trailers}
+        )
         for _ in range(PUBLISH_TRIES):
             try:
                 self.tip = self.branch.publish(files, message=message, when=now, expected=self.tip)

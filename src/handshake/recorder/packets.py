@@ -16,6 +16,7 @@ from handshake.domain.canonical import canonical_json, plain
 from handshake.domain.clock import Clock, uuid_from
 from handshake.domain.errors import HandshakeError, InvalidEvent, RecorderFailed, ResourceExhausted
 from handshake.domain.events import EVENT_TYPES, Actor, Event, check_event
+from handshake.recorder.secrets import SecretMask
 from handshake.repo.atomic import disk_error, sync_directory
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}")
@@ -90,7 +91,7 @@ class PacketJournal:
                 job_id=job_id,
                 workflow_run_id=job_id,
                 wp_id=wp_id,
-                payload=plain(dict(payload)),
+                payload=SecretMask().value(plain(dict(payload))),
             )
         )
         self._append(self._path(wp_id), event.event_id, canonical_json(event) + b"\n")
