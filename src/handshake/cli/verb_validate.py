@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from handshake.cli.options import Json, open_surroundings, write, write_json
+from handshake.cli.options import Json, open_repository, open_surroundings, write, write_json
 from handshake.domain.errors import ExitCode, HandshakeError
 
 if TYPE_CHECKING:
@@ -70,10 +70,13 @@ def board_sync(context: typer.Context, as_json: Json = False) -> None:
 
 def _may_start_programs(context: typer.Context, names: list[str]) -> bool:
     """Whether a command of the project's own is asked for: then what starts programs must be trusted."""
+    from handshake.config.loading import read_repository_file
     from handshake.gates.validators.table import VALIDATORS
 
-    known = open_surroundings(context.obj).settings.validators.own
-    return any(name not in VALIDATORS for name in names) or (not names and bool(known))
+    if names:
+        return any(name not in VALIDATORS for name in names)
+    raw = read_repository_file(open_repository(context.obj).root).get("validators")
+    return isinstance(raw, dict) and bool(raw.get("own"))
 
 
 def _run(around: Surroundings, names: list[str], span: str | None, *, as_json: bool) -> None:
