@@ -183,6 +183,19 @@ def test_a_flaky_pass_teaches_nothing(lab):
     refused(lab)
 
 
+def test_what_holds_a_secret_is_never_eligible(lab):
+    """The key stands in a file that is shown to the models: every prompt of the task holds it."""
+    pricing = lab.root / "shop" / "pricing.py"
+    pricing.write_text(pricing.read_text() + "\n\nCLOUD = '" + "AK" + "IA" + "Q3EGRFYXZ7HWNMPL'\n")
+    lab.git("commit", "-qam", "a key that nobody should have committed")
+    row = taught(lab, "errs")
+    assert "secret_found" in weaknesses(row)
+    assert (row["data_trust_score"], row["distillation_eligible"]) == (0, False)
+    assert row["teacher_success"]["prompt_snapshot_ref"]["exportable"] is False
+    assert "secret_found" in refused(lab)
+    refused(lab, "dpo")
+
+
 def test_a_text_that_is_not_what_was_recorded_is_not_exported(lab, tmp_path):
     taught(lab, "errs")
     job = lab.git("ls-tree", "--name-only", f"{TRACK}:jobs")

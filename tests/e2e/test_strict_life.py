@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from run_records import BRANCH, TRACK, WP
+from run_records import BRANCH, TRACK, WP, tiny_packet
 
 from handshake.config.loading import load_settings
 from handshake.config.shipped import shipped
@@ -310,3 +310,15 @@ def test_what_a_review_refuses_changes_nothing(shop, solver):
     assert shop.git("rev-parse", BRANCH) == tip
     config = yaml.safe_load((shop.root / ".handshake" / "config.yaml").read_text())
     assert config["version"] == 1
+
+
+def test_the_validators_that_are_configured_belong_to_the_gate(shop, solver):
+    shop.borrow(solver)
+    rule = {"pattern": "VAT_PERCENT = 19", "what": "a number of the law in code"}
+    shop.configure(validators={"post_work": ["scan"], "scan": {"forbid": [rule]}})
+    shop.drop(tiny_packet)
+    done = shop.handshake("run", WP, code=1)
+    assert "a number of the law in code" in done.stderr
+    assert "shop/pricing.py:3" in shop.json("status", WP)["runs"][0]["error"]
+    found = shop.json("validate", "scan", "--range", f"main..{BRANCH}", code=1)
+    assert [f["line"] for f in found["validators"][0]["findings"]] == [3]

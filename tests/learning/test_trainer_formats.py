@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from handshake.learning.candidates import SideTexts, StoredCandidate
+from handshake.learning.candidates import SideTexts, StoredCandidate, holds_secret
 from handshake.learning.export import FORMATS, export
 
 FROM = (("a/x.py b/x.py", "0123abc"),)
@@ -75,6 +75,15 @@ def test_equal_rows_are_written_once_and_what_is_left_out_is_named():
 def test_two_replies_that_answer_no_common_question_are_no_pair_and_still_an_example(pair):
     assert export([stored(**pair)], "dpo").rows == ()
     assert len(export([stored(**pair)], "openai-chat").rows) == 1
+
+
+def test_a_secret_that_the_run_did_not_know_is_found_at_the_export():
+    key = "AK" + "IA" + "Q3EGRFYXZ7HWNMPL"
+    assert not holds_secret(TEACHER)
+    assert holds_secret(SideTexts(f"use {key}", "x")) and holds_secret(SideTexts("x", f"use {key}"))
+    pair = stored(student=SideTexts("p", f"use {key}", "standard", FROM))
+    assert "holds a secret" in pair.refusals_as_pair[0]
+    assert export([pair], "dpo").rows == ()
 
 
 @pytest.mark.slow  # installs `datasets` and what it needs, some 400 MB

@@ -144,6 +144,16 @@ def test_git_hygiene_finds_large_files_that_git_does_not_know(project):
     assert [row.split()[1] for row in found(project, "git-hygiene")] == ["large.bin:0"]
 
 
+def test_git_hygiene_finds_secrets_and_does_not_show_them(project):
+    project.write(".gitignore", "__pycache__/\n")
+    key = "AK" + "IA" + "Q3EGRFYXZ7HWNMPL"
+    project.write("conf/a.ini", f"[cloud]\nid = {key}\n")
+    project.write("conf/b.py", "db_pass" + 'word = "s3cr3t-h0rse-9"\n')
+    rows = found(project, "git-hygiene")
+    assert said(rows, "HSK-VAL-SECRET conf/a.ini:2", "AWS") and said(rows, "HSK-VAL-SECRET conf/b.py:1")
+    assert not said(rows, key)
+
+
 # -- spec-regression -------------------------------------------------------------------------------
 
 

@@ -60,6 +60,8 @@ class StoredCandidate:
         found = list(self.refusals)
         if f"weak:{STUDENT_NOT_REFUTED}" in self.candidate.contributing_factors:
             found.append("no command failed on the student's files")
+        if holds_secret(self.student):
+            found.append("the student's prompt or reply holds a secret")
         if self.student.prompt is None or self.student.output is None:
             found.append("the student's prompt or reply is not what was recorded")
         if self.teacher is not None and not _answer_one_question(self.student, self.teacher):
@@ -110,10 +112,19 @@ def _refusals(candidate: DistillationCandidate, teacher: SideTexts | None) -> It
     if not candidate.distillation_eligible:
         weak = [factor.removeprefix("weak:") for factor in candidate.contributing_factors if factor[:5] == "weak:"]
         yield f"not eligible: score {candidate.data_trust_score:g}" + (f" ({', '.join(weak)})" if weak else "")
+    if holds_secret(teacher):
+        yield "the teacher's prompt or reply holds a secret"
     if teacher.prompt is None:
         yield "the teacher's prompt is not what was recorded"
     if teacher.output is None:
         yield "the teacher's reply is not what was recorded"
+
+
+def holds_secret(side: SideTexts) -> bool:
+    """Whether a detector finds a secret in what would be exported: those of today, not those of the run."""
+    from handshake.recorder.secrets import found_secrets
+
+    return any(True for text in (side.prompt, side.output) if text for _ in found_secrets(text))
 
 
 def _texts(
@@ -140,7 +151,7 @@ def _answer_one_question(student: SideTexts, teacher: SideTexts) -> bool:
 
 def _text(branch: TrackingBranch, tip: str | None, handle: ArtifactHandle, recorded: str | None) -> str | None:
     data = branch.read(handle.path, tip)
-    if data is None or not data.strip():
+    if data is None or not data.strip() or not handle.exportable:
         return None
     if not sha256_hex(data) == handle.content_hash == recorded:
         return None

@@ -36,7 +36,7 @@ _COMMITTED = (
 
 
 def validate(view: View) -> list[Finding]:
-    """Artifacts that are committed or not ignored, and files that are too large to be meant."""
+    """Artifacts that are committed or not ignored, files too large to be meant, and secrets."""
     untracked = set(view.untracked)
     tracked = [path for path in view.paths if path not in untracked]
     found = []
@@ -45,7 +45,25 @@ def validate(view: View) -> list[Finding]:
             remarks = Remarks(path)
             remarks.error("HSK-VAL-ARTIFACT", None, "a build artifact is committed", f"git rm --cached -- '{path}'")
             found += remarks.findings
-    return [*found, *_not_ignored(view, tracked), *_too_large(view)]
+    return [*found, *_not_ignored(view, tracked), *_too_large(view), *_secrets(view)]
+
+
+def _secrets(view: View) -> list[Finding]:
+    """What a detector takes for a secret, in any text file that is judged; the secret itself is not shown."""
+    from handshake.recorder.secrets import found_secrets
+
+    findings: list[Finding] = []
+    for path in view.judged:
+        text = view.text(path)
+        if text is None or in_scope(path, _COMMITTED):
+            continue
+        remarks = Remarks(path)
+        for secret, kind in dict.fromkeys(found_secrets(text)):
+            line = text.count("\n", 0, text.find(secret))
+            mend = "take it out and revoke it: history keeps it"
+            remarks.error("HSK-VAL-SECRET", line, f"what looks like a secret ({kind})", mend)
+        findings += remarks.findings
+    return findings
 
 
 def _not_ignored(view: View, tracked: list[str]) -> list[Finding]:
