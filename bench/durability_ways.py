@@ -25,6 +25,7 @@ from handshake.repo.store import ObjectStore
 REF = "refs/heads/handshake/track/WP-1"
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)
 WHO = Identity()
+FLOOR = "floor: append + fsync of the same bytes"
 Publish = Callable[[int], str]
 
 
@@ -212,5 +213,5 @@ WAYS: dict[str, Callable[[Path], Publish]] = {
     "pygit2, loose, `enable_fsync_gitdir`": _by_pygit2,
     "Handshake, a pack for each commit": _by_handshake("auto"),
     "the same, refs by the git command": _by_handshake("cli"),
-    "floor: append + fsync of the same bytes": _by_appending,
+    FLOOR: _by_appending,
 }

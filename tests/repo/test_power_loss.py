@@ -1,6 +1,6 @@
 """The power goes at any sync of a publish: what was not synced by then is gone, and the repository is still sound.
 
-The disk is simulated as strictly as POSIX allows: of a file only the content of its last sync is left, and of a folder
+The disk is simulated as strictly as POSIX allows: of a file only the content of its last sync is left, of a folder
 only the names of its last sync. `bench/durability.py` cuts the power of a real file system.
 """
 

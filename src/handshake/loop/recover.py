@@ -47,7 +47,7 @@ def load_run(around: Surroundings, branch: TrackingBranch) -> Run | None:
                 run = Run.load(around, branch, job_id, entry.sha)
             except StateCorruption:
                 continue
-            run.tip = tip
+            run.go_on_from(tip)
             return run
         raise StateCorruption(
             f"no commit of {branch.ref} holds together: {first.what}",

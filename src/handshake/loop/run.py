@@ -231,6 +231,14 @@ class Run:
             self._record_bytes = RecordBytes(len(committed_json(self.progress)), len(committed_json(self.ledger)))
         return self._record_bytes
 
+    def go_on_from(self, tip: str) -> None:
+        """Go on from a later tip that does not hold together: with the next publish its files are again as here."""
+        good, self.tip = self.tip, tip
+        for path in self.branch.list("", good):
+            data = self.branch.read(path, good)
+            if data is not None and data != self.branch.read(path, tip):
+                self._pending[path] = data
+
     def add_lost_time(self, milliseconds: int) -> None:
         """Count time that a killed process worked and did not publish."""
         self._duration_before += max(0, milliseconds)

@@ -135,7 +135,8 @@ class Git:
                 f"git {args[0]} in {self.directory}: the disk is full", next_step="free disk space, then run again"
             )
         if check and result.code != 0:
-            raise GitFailed(f"git {_shown(args)} in {self.directory} failed: {result.reason}", result=result)
+            what = f"git {_shown(args)} in {self.directory} failed: {result.reason}"
+            raise GitFailed(what, result=result, next_step=_next_step(result.stderr))
         return result
 
     def text(self, *args: str, env: Mapping[str, str] | None = None) -> str:
@@ -146,6 +147,15 @@ class Git:
         """The file names a command with `-z` gives. Raises as `run`."""
         raw = self.run(*args, env=env).stdout
         return tuple(os.fsdecode(name) for name in raw.split(b"\0") if name)
+
+
+def _next_step(said: str) -> str:
+    """What to do where git's own words tell of a damaged store."""
+    lower = said.lower()
+    damaged = any(
+        sign in lower for sign in ("does not match index", "corrupt", "bad object", "unable to read", "inflate")
+    )
+    return "git fsck --full, then fetch what it names from a clone, or restore it from a backup" if damaged else ""
 
 
 def _shown(args: Sequence[str]) -> str:
@@ -450,8 +460,8 @@ def find_repository(start: Path, *, libgit2: bool = True) -> Repository:
 
 
 def _not_usable(folder: Path, result: GitResult, lines: list[str]) -> HandshakeError:
-    said: dict[str, Any] = dict(zip(("bare", "inside"), lines, strict=False))
-    if said.get("bare") == "true":
+    facts: dict[str, Any] = dict(zip(("bare", "inside"), lines, strict=False))
+    if facts.get("bare") == "true":
         return UsageError(
             f"{folder} is a bare repository: it has no checkout", next_step=f"git clone {folder} <folder>"
         )
@@ -462,8 +472,12 @@ def _not_usable(folder: Path, result: GitResult, lines: list[str]) -> HandshakeE
         )
     if "not a git repository" in result.stderr:
         return UsageError(f"{folder} is not in a git repository", next_step="git init, or change into one")
-    if said.get("inside") == "false":
+    if facts.get("inside") == "false":
         return UsageError(f"{folder} is inside a git folder", next_step="change into the checkout")
     if result.code == 0:
         return UsageError(f"{folder} has a line break in its path", next_step="rename the folder")
-    return EnvironmentProblem(f"git cannot open {folder}: {result.reason}", next_step=f"git -C {folder} status")
+    # what git does not know it lists in the lines that follow, e.g. an extension of a newer git
+    said = " ".join(result.stderr.split()).removeprefix("fatal: ")[:300]
+    return EnvironmentProblem(
+        f"git cannot open {folder}: {said or result.reason}", next_step=f"git -C {folder} status"
+    )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from handshake.config.failpoints import failpoints_suspended
 from handshake.domain.artifact import handle_for
 from handshake.domain.canonical import sha256_hex
 from handshake.domain.clock import Clock, uuid_from
@@ -67,7 +68,8 @@ def failing_engines(sandbox: Sandbox, clock: Clock) -> Mapping[str, str]:
     """
     key = sandbox.describe()
     if key not in _FAILING:
-        failed = [finding for finding in check_engines(sandbox, clock) if not finding.passed]
+        with failpoints_suspended():
+            failed = [finding for finding in check_engines(sandbox, clock) if not finding.passed]
         _FAILING[key] = {found.engine_id: f"{found.check}: {found.reason}" for found in reversed(failed)}
     return _FAILING[key]
 

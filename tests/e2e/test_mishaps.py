@@ -1,0 +1,299 @@
+"""What befalls a run from outside: damaged records, a worktree in other hands, a user who works meanwhile.
+
+For each the end equals an undisturbed run's, no reply is paid for twice, nothing of the user's is lost; or the run
+stops and says what to do. Contract: `state.md`, Recovery.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+
+import pytest
+from run_records import BRANCH, TRACK, WP, end_state, tiny_packet
+
+RECORDS = ("job.json", "progress_artifact.json", "run_ledger.json", "mt_definitions.json")
+
+
+@pytest.fixture
+def small(shop, solver):
+    """The smallest packet, its server shared by all tests here."""
+    shop.borrow(solver)
+    shop.configure(levels=1)
+    shop.drop(tiny_packet)
+    return shop
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, warm, solver, make_shop):
+    """The end state and the number of calls of a run that nobody disturbs."""
+    shop = make_shop(tmp_path_factory.mktemp("undisturbed") / "shop")
+    shop.borrow(solver)
+    shop.configure(levels=1)
+    shop.drop(tiny_packet)
+    before = len(solver.calls())
+    shop.handshake("run", WP)
+    return end_state(shop), len(solver.calls()) - before
+
+
+def stop_at(shop, place):
+    """Run until that place, where the process is killed."""
+    child = shop.start("run", WP, HANDSHAKE_FAILPOINT=f"{place}:kill")
+    _, err = child.communicate(timeout=120)
+    assert child.returncode == -signal.SIGKILL, err
+    return shop.user_state()
+
+
+def commit_on_track(shop, changes):
+    """A commit of somebody's on the tracking branch, by plain git."""
+    job = shop.git("ls-tree", "--name-only", f"{TRACK}:jobs").splitlines()[-1]
+    index = {"GIT_INDEX_FILE": str(shop.root.parent / "index-of-a-hand")}
+
+    def git(*args, data=None):
+        done = subprocess.run(
+            ["git", "-C", str(shop.root), *args],
+            input=data,
+            capture_output=True,
+            check=True,
+            env={**shop.environment, **index},
+        )
+        return done.stdout.decode().strip()
+
+    git("read-tree", TRACK)
+    for name, data in changes.items():
+        path = f"jobs/{job}/{name}"
+        if data is None:
+            git("rm", "-q", "--cached", path)
+        else:
+            blob = git("hash-object", "-w", "--stdin", data=data)
+            git("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}")
+    commit = git("commit-tree", "-p", TRACK, "-m", "a slip of the hand", git("write-tree"))
+    git("update-ref", f"refs/heads/{TRACK}", commit)
+
+
+# -- records that do not hold together ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("damage", ["garbage", "truncated", "gone"])
+@pytest.mark.parametrize("record", RECORDS)
+def test_a_damaged_record_is_passed_over_for_the_last_that_holds(small, solver, undisturbed, record, damage):
+    expected, calls = undisturbed
+    before = len(solver.calls())
+    user = stop_at(small, "verify.end@2")
+    job = small.git("ls-tree", "--name-only", f"{TRACK}:jobs").splitlines()[-1]
+    whole = small.git("show", f"{TRACK}:jobs/{job}/{record}").encode()
+    commit_on_track(
+        small, {record: {"garbage": b"\0\1 no record", "truncated": whole[: len(whole) // 2], "gone": None}[damage]}
+    )
+    small.handshake("run", WP)
+    assert_equal_but_the_slip(end_state(small), expected)
+    assert len(solver.calls()) - before == calls
+    assert small.user_state() == user
+
+
+def assert_equal_but_the_slip(ended, expected):
+    ended = {**ended, "transitions": [said for said in ended["transitions"] if said != "a slip of the hand"]}
+    assert ended == expected
+
+
+def test_where_nothing_holds_together_it_says_how_to_look(small):
+    stop_at(small, "verify.end@2")
+    job = small.git("ls-tree", "--name-only", f"{TRACK}:jobs").splitlines()[-1]
+    tree = small.git("rev-parse", f"{TRACK}^{{tree}}")
+    alone = small.git("commit-tree", "-m", "all history gone", tree)
+    small.git("update-ref", f"refs/heads/{TRACK}", alone)
+    commit_on_track(small, {"job.json": b"{}"})
+    second = small.git("rev-parse", f"{TRACK}^{{tree}}")
+    small.git("update-ref", f"refs/heads/{TRACK}", small.git("commit-tree", "-m", "and damaged", second))
+    done = small.handshake("run", WP, code=1)
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("handshake: ")]
+    assert "holds together" in line and "Next: git log --stat" in line
+    assert job in small.git("ls-tree", "--name-only", f"{TRACK}:jobs")
+
+
+def test_an_object_that_rotted_on_the_disk_is_a_clear_stop(small):
+    stop_at(small, "verify.end@2")
+    newest = max((small.root / ".git/objects/pack").glob("*.pack"), key=lambda file: file.stat().st_mtime_ns)
+    newest.chmod(0o644)
+    newest.write_bytes(newest.read_bytes()[:100])
+    user = (small.root / ".git" / "HEAD").read_bytes()
+    done = small.handshake("run", WP, code=None)
+    assert done.returncode in (1, 7), done.stderr
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("handshake: ")]
+    assert "Next: " in line
+    assert (small.root / ".git" / "HEAD").read_bytes() == user
+
+
+def test_a_stored_reply_that_was_cut_short_says_which(small):
+    stop_at(small, "reply.store:after")
+    [reply] = (small.root / ".git/handshake/replies").glob("*/*.json")
+    reply.write_bytes(reply.read_bytes()[:50])
+    done = small.handshake("run", WP, code=1)
+    assert reply.name in done.stderr and "Next: move" in done.stderr
+    reply.unlink()
+    small.handshake("run", WP)
+
+
+def test_a_torn_journal_line_is_dropped(small, undisturbed):
+    expected, _ = undisturbed
+    stop_at(small, "verify.end@2")
+    [journal] = (small.root / ".git/handshake/journal").glob("*/*.jsonl")
+    with journal.open("ab") as file:
+        file.write(b'{"event_id": "torn')
+    small.handshake("run", WP)
+    assert end_state(small) == expected
+
+
+# -- the worktree and the WP branch in other hands -----------------------------------------------------
+
+
+def delete(shop):
+    shutil.rmtree(shop.worktree)
+
+
+def empty(shop):
+    for entry in shop.worktree.iterdir():
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def prune(shop):
+    shutil.rmtree(shop.worktree)
+    shop.git("worktree", "prune")
+
+
+def detach(shop):
+    shop.git("checkout", "-q", "--detach", at=shop.worktree)
+
+
+def stage(shop):
+    (shop.worktree / "shop" / "pricing.py").write_text("staged = True\n")
+    shop.git("add", "-A", at=shop.worktree)
+
+
+@pytest.mark.parametrize("mishap", [delete, empty, prune, detach, stage])
+def test_a_worktree_in_other_hands(small, solver, undisturbed, mishap):
+    expected, calls = undisturbed
+    before = len(solver.calls())
+    user = stop_at(small, "verify.end@2")
+    mishap(small)
+    small.handshake("run", WP)
+    assert end_state(small) == expected
+    assert len(solver.calls()) - before == calls
+    assert small.user_state() == user
+
+
+def test_a_worktree_edited_while_the_run_goes(small, undisturbed):
+    """What a person does to the worktree between two looks is set back and kept, and no claim is judged on it."""
+    expected, _ = undisturbed
+    small.configure(levels=2)
+    child = small.start("run", WP, HANDSHAKE_FAILPOINT="model.call:before@1:delay=1500")
+    child.until_said("asking m0")
+    (small.worktree / "shop" / "stock.py").write_text("mine = 1\n")
+    (small.worktree / "left-here.txt").write_text("mine\n")
+    _, err = child.communicate()
+    assert child.returncode == 0, err
+    assert "shop/stock.py is not this task's to change" in err
+    assert small.tree() == expected["tree"], err
+    assert "left-here" not in small.tree() and "mine" not in small.git("show", f"{BRANCH}:shop/stock.py")
+
+
+def test_commits_pushed_to_the_wp_branch_from_a_clone(small, tmp_path):
+    stop_at(small, "verify.end@2")
+    clone = tmp_path / "clone"
+    small.git("clone", "-q", "-b", BRANCH, str(small.root), str(clone))
+    (clone / "theirs.txt").write_text("from another machine\n")
+    small.git("config", "receive.denyCurrentBranch", "ignore")  # by default git itself refuses: it is checked out
+    for args in (["add", "-A"], ["commit", "-qm", "theirs"], ["push", "-q", "origin", BRANCH]):
+        small.git("-c", "user.name=T", "-c", "user.email=t@example.org", *args, at=clone)
+    theirs = small.git("rev-parse", BRANCH)
+    done = small.handshake("run", WP, code=1)
+    assert f"{BRANCH} holds {theirs[:12]}, which this run did not make" in done.stderr
+    command = done.stderr.split("Next: keep it with: ")[1].split(", then:")[0]
+    for part in command.split(" && "):
+        small.git(*part.split()[1:])
+    small.handshake("run", WP)
+    assert small.git("show", f"{BRANCH}-kept:theirs.txt") == "from another machine"
+
+
+# -- the user works meanwhile ------------------------------------------------------------------------
+
+
+def test_the_user_stashes_checks_out_rebases_and_collects_meanwhile(small, solver, undisturbed):
+    expected, calls = undisturbed
+    before = len(solver.calls())
+    child = small.start("run", WP, HANDSHAKE_FAILPOINT="verify.start:delay=500")
+    child.until_said("micro-tasks in")
+    turns = 0
+    while child.poll() is None or turns == 0:
+        turns += 1
+        (small.root / "notes.md").write_text(f"mine {turns}\n")
+        small.git("add", "notes.md")
+        small.git("stash", "push", "-q")
+        small.git("switch", "-q", "-c", f"topic-{turns}")
+        small.git("commit", "-q", "--allow-empty", "-m", f"work {turns}")
+        small.git("rebase", "-q", "--force-rebase", "HEAD~1")
+        small.git("stash", "pop", "-q")
+        small.git("rm", "-q", "--cached", "notes.md")
+        small.git("switch", "-q", "main")
+        subprocess.run(["git", "-C", str(small.root), "gc", "-q", "--prune=now"], capture_output=True, check=False)
+    _, err = child.communicate()
+    assert child.returncode == 0, err
+    assert end_state(small) == expected
+    assert len(solver.calls()) - before == calls
+    assert (small.root / "notes.md").read_text() == f"mine {turns}\n"
+    small.git("fsck", "--strict")
+
+
+def test_the_base_branch_moves_on_and_is_rewritten_meanwhile(small, undisturbed):
+    expected, _ = undisturbed
+    stop_at(small, "verify.end@2")
+    small.git("commit", "-q", "--allow-empty", "-m", "on")
+    small.git("commit", "-q", "--amend", "--allow-empty", "-m", "on, in other words")
+    small.git("reflog", "expire", "--expire=now", "--all")
+    small.git("gc", "-q", "--prune=now")
+    small.handshake("run", WP)
+    assert small.tree() == expected["tree"]
+
+
+# -- other forms of repositories -----------------------------------------------------------------------
+
+
+def as_repository(shop, *options):
+    """The same project in a repository of another form; None where this git cannot make one."""
+    shutil.rmtree(shop.root / ".git", ignore_errors=True)
+    made = subprocess.run(
+        ["git", "init", "-q", "-b", "main", *options, str(shop.root)], capture_output=True, text=True, check=False
+    )
+    if made.returncode:
+        return False
+    shop.git("config", "user.name", "User")
+    shop.git("config", "user.email", "user@example.org")
+    shop.git("add", "shop", "tests", ".gitignore", "README.md")
+    shop.git("commit", "-qm", "a shop with three bugs")
+    return True
+
+
+def test_a_sha256_repository_runs_is_killed_and_goes_on(small, solver):
+    assert as_repository(small, "--object-format=sha256")
+    before = len(solver.calls())
+    user = stop_at(small, "wp.commit:after")
+    small.handshake("run", WP)
+    assert len(solver.calls()) - before == 1
+    assert len(small.git("rev-parse", BRANCH)) == 64
+    assert small.user_state() == user
+    small.git("fsck", "--strict")
+
+
+def test_a_reftable_repository_runs_or_is_refused_with_the_reason(small):
+    """Git knows the format since 2.45; an older one refuses the repository, and so do we, in its words."""
+    if as_repository(small, "--ref-format=reftable"):
+        small.handshake("run", WP)
+        small.git("fsck")
+        return
+    assert as_repository(small)
+    small.git("config", "core.repositoryFormatVersion", "1")
+    small.git("config", "extensions.refStorage", "reftable")
+    done = small.handshake("run", WP, code=7)
+    [line] = done.stderr.splitlines()
+    assert "extension" in line and "refstorage" in line.lower() and "Next: " in line
