@@ -232,12 +232,12 @@ def test_the_board_follows_the_packets_and_the_rest_is_left_alone(project):
         "docs/TASK_BOARD.md",
         "# Ours\n\nWords.\n\n## Done\n- **[WP-1-Demo-v1]** - [VALIDATED] since spring\n\n## Ready\n\n| a | table |\n",
     )
-    before, after = synced_board(project.root, STANDARD)
+    before, after = synced_board(project.repo, STANDARD)
     assert before == project.read("docs/TASK_BOARD.md")
     entry = "- **[WP-1-Demo-v1]** - [READY_FOR_DEV] since spring"
     assert after.decode() == f"# Ours\n\nWords.\n\n## Done\n\n## Ready\n\n{entry}\n| a | table |\n"
     project.write("docs/TASK_BOARD.md", after)
-    assert synced_board(project.root, STANDARD) == (after, after)
+    assert synced_board(project.repo, STANDARD) == (after, after)
 
 
 def test_what_a_person_said_of_a_finished_packet_stays(project):
@@ -245,7 +245,7 @@ def test_what_a_person_said_of_a_finished_packet_stays(project):
     for tag, section in (("OUTDATED_ONLY", "Done"), ("SUPERSEDED", "Superseded")):
         text = f"## {section}\n- **[WP-1-Demo-v1]** - [{tag}]\n".encode()
         project.write("docs/TASK_BOARD.md", text)
-        assert synced_board(project.root, STANDARD)[1] == text
+        assert synced_board(project.repo, STANDARD)[1] == text
 
 
 @pytest.mark.parametrize(

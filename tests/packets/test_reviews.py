@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from handshake.domain.errors import IllegalTransition, PacketRefused
+from handshake.cli.main import run_command
+from handshake.domain.clock import SteppingClock, SystemClock
+from handshake.domain.errors import IllegalTransition, LockHeld, PacketRefused, UsageError
 from handshake.domain.packet_report import verdict_said, with_report
 from handshake.domain.packet_text import read_packet
 from handshake.domain.review import ORDER, Review, ReviewLog, ReviewState, ReviewStep, log_path, read_review_log
 from handshake.domain.settings import Governance, Settings
 from handshake.gates.hook_checks import check_push
 from handshake.gates.merge_gate import merge_findings
+from handshake.governance.review import ReviewDesk, walk_review
+from handshake.repo.locks import RunLock
 
 WP = "WP-1-Demo-v1"
 PACKET = f"docs/task_packets/{WP}.md"
@@ -236,3 +241,125 @@ def test_a_push_of_the_base_branch_is_judged_unless_the_remote_has_it(project):
     assert check_push(project.repo, [], f"refs/heads/other {new} refs/heads/other {old}\n") == []
     project.git("update-ref", "refs/remotes/origin/main", new)
     assert check_push(project.repo, [], line) == []
+
+
+# -- the walk --------------------------------------------------------------------------------------
+
+BRANCH = f"feat/{WP}"
+GOOD, BAD = b"Read, and good.\n", b"Read, and bad.\n"
+
+
+class FailingClock(SteppingClock):
+    """A clock at whose n-th wait the process is interrupted."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__(BEGAN)
+        self.waits_left = at
+
+    def sleep(self, seconds: float) -> None:
+        self.waits_left -= 1
+        if self.waits_left == 0:
+            raise KeyboardInterrupt
+        super().sleep(seconds)
+
+
+@pytest.fixture
+def branch(project):
+    """A finished packet on its branch; the user is on main, in the middle of something."""
+    project.git("switch", "-q", "-c", BRANCH)
+    done(project)
+    project.commit(f"{WP}: done")
+    project.git("switch", "-q", "main")
+    project.write("src/app.py", "half of an idea\n")
+    project.write("notes.txt", "mine\n")
+    project.git("add", "src/app.py")
+    return project
+
+
+def walked(project, verdict="PASS", report=GOOD, *, clock=None, yes=True):
+    desk = ReviewDesk(project.repo, Settings(), clock or SteppingClock(BEGAN), "Ada")
+    return walk_review(desk, WP, verdict, report, acknowledge=lambda: yes)
+
+
+def stored(project):
+    return read_review_log(project.git("show", f"{BRANCH}:{log_path(WP)}").encode(), WP)
+
+
+def test_a_review_is_four_commits_and_nothing_of_the_users_moves(branch):
+    before = branch.repo.user_state(), branch.git("status", "--porcelain")
+    walked(branch)
+    assert (branch.repo.user_state(), branch.git("status", "--porcelain")) == before
+    subjects = branch.git("log", "-4", "--reverse", "--format=%s", BRANCH).splitlines()
+    assert subjects == [f"{WP}: review {state} (PASS)" for state in ORDER]
+    found, problems = stored(branch)
+    assert problems == () and found.passed and found.newest.steps[0].by == "Ada"
+    assert branch.git("diff", "--name-only", f"{BRANCH}~4", BRANCH).splitlines() == [PACKET, log_path(WP)]
+    assert branch.git("show", f"{BRANCH}:{PACKET}").endswith("Verdict: PASS\n\nRead, and good.")
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_a_killed_review_goes_on_from_its_last_state(branch, at):
+    with pytest.raises(KeyboardInterrupt):
+        walked(branch, clock=FailingClock(at))
+    found, _ = stored(branch)
+    assert found.newest.state is ORDER[at - 1]
+    walked(branch, clock=SteppingClock(BEGAN + timedelta(minutes=1)))
+    found, problems = stored(branch)
+    assert problems == () and len(found.reviews) == 1 and found.passed
+    assert branch.git("show", f"{BRANCH}:{PACKET}").count("Verdict: PASS") == 1
+
+
+def test_what_nobody_acknowledged_gives_way_and_what_was_acknowledged_does_not(branch):
+    assert walked(branch, "FAIL", BAD, yes=False).state is ReviewState.REPORT_PRESENTED
+    with pytest.raises(KeyboardInterrupt):
+        walked(branch, clock=FailingClock(2))
+    found, _ = stored(branch)
+    assert [r.verdict for r in found.reviews] == ["PASS"]
+    with pytest.raises(UsageError, match="stands at USER_ACKNOWLEDGED with PASS"):
+        walked(branch, "FAIL", BAD)
+    walked(branch, clock=SteppingClock(BEGAN + timedelta(minutes=1)))
+    walked(branch, "FAIL", BAD, clock=SteppingClock(BEGAN + timedelta(minutes=2)))
+    found, _ = stored(branch)
+    assert [r.verdict for r in found.reviews] == ["PASS", "FAIL"] and found.failed
+
+
+def test_a_branch_in_the_users_hands_is_not_moved(branch):
+    branch.git("stash", "-q")
+    branch.git("switch", "-q", BRANCH)
+    tip = branch.git("rev-parse", BRANCH)
+    with pytest.raises(UsageError, match="is checked out at"):
+        walked(branch)
+    assert branch.git("rev-parse", BRANCH) == tip
+
+
+def test_unfinished_work_and_a_running_packet_are_not_reviewed(branch):
+    with RunLock(branch.repo.state_dir / "locks" / f"{WP}.lock", SystemClock()), pytest.raises(LockHeld):
+        walked(branch)
+    branch.git("update-ref", f"refs/heads/{BRANCH}", "main")
+    with pytest.raises(UsageError, match="nothing finished to review"):
+        walked(branch)
+    branch.git("update-ref", "-d", f"refs/heads/{BRANCH}")
+    with pytest.raises(UsageError, match="there is no branch"):
+        walked(branch)
+
+
+def test_a_log_that_somebody_broke_is_not_written_over(branch):
+    branch.git("stash", "-q", "-u")
+    branch.git("switch", "-q", BRANCH)
+    branch.write(log_path(WP), "{")
+    tip = branch.commit("oh")
+    branch.git("switch", "-q", "main")
+    with pytest.raises(PacketRefused, match=log_path(WP)):
+        walked(branch)
+    assert branch.git("rev-parse", BRANCH) == tip
+
+
+@pytest.mark.slow  # waits fifteen seconds by the clock on the wall
+def test_the_command_waits_between_the_states(branch, capsys):
+    report = branch.root / ".git" / "report.md"
+    report.write_bytes(GOOD)
+    began = time.monotonic()
+    arguments = ["review", WP, "pass", "--report", str(report), "--acknowledge"]
+    assert run_command(["-C", str(branch.root), *arguments]) == 0
+    assert time.monotonic() - began >= 15
+    assert "USER_ACKNOWLEDGED in 5 s" in capsys.readouterr().err

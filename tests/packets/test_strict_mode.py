@@ -139,6 +139,13 @@ def test_each_thing_that_strict_mode_asks_for_is_missed_by_name(strict, change: 
     assert set(found) == {code}
 
 
+@pytest.mark.parametrize(("signed", "expected"), [("09:30:59", ["HSK-SIG-MINUTE"]), ("09:31:00", [])])
+def test_a_signature_by_hand_is_not_of_the_minute_of_the_refinement_either(strict, signed, expected) -> None:
+    replaced(REFINEMENT, "# Refinement\n", "# Refinement\n- DATE: 2026-01-22T09:30:01.000Z\n")(strict)
+    replaced(AUDIT, f"| {WP} |", f"| {WP} | 2026-01-22T{signed}Z |")(strict)
+    assert [code for code in codes(strict) if code != "HSK-STRICT-COMMIT"] == expected
+
+
 def test_the_board_must_agree_with_the_packets_status(strict) -> None:
     replaced(BOARD, f"## Ready\n- **[{WP}]** - [READY_FOR_DEV]", f"## In Progress\n- **[{WP}]** - [IN_PROGRESS]")(
         strict

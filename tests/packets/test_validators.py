@@ -84,6 +84,7 @@ def test_scan_finds_what_is_left_over(project, path, line, what):
         ("src/a.py", "print(total)"),
         ("src/a.py", "except ValueError:"),
         ("tests/test_a.py", "from unittest.mock import Mock"),
+        ("tests/conftest.py", "def fixture(monkeypatch):"),
         ("src/a.py", "todos = []"),
         ("docs/notes.md", "TODO: write more"),
         ("vendor/a.py", "breakpoint()"),
@@ -149,7 +150,10 @@ def test_git_hygiene_finds_secrets_and_does_not_show_them(project):
     key = "AK" + "IA" + "Q3EGRFYXZ7HWNMPL"
     project.write("conf/a.ini", f"[cloud]\nid = {key}\n")
     project.write("conf/b.py", "db_pass" + 'word = "s3cr3t-h0rse-9"\n')
+    project.write("conf/c.py", "SEC" + 'RET_KIND = "client_secret"\n')
+    project.write("tests/test_b.py", "pass" + 'word = "s3cr3t-h0rse-9"\n')
     rows = found(project, "git-hygiene")
+    assert not said(rows, "conf/c.py") and not said(rows, "tests/test_b.py")
     assert said(rows, "HSK-VAL-SECRET conf/a.ini:2", "AWS") and said(rows, "HSK-VAL-SECRET conf/b.py:1")
     assert not said(rows, key)
 

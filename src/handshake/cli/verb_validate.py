@@ -59,7 +59,7 @@ def board_sync(context: typer.Context, as_json: Json = False) -> None:
 
     around = open_surroundings(context.obj)
     path = around.settings.paths.board
-    before, after = synced_board(around.repo.root, around.settings)
+    before, after = synced_board(around.repo, around.settings)
     if after != before:
         write_durably(around.repo.root / path, after)
     if as_json:

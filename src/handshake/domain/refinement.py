@@ -39,6 +39,7 @@ class Refinement(Record):
 
     wp_id: str
     path: str
+    date: str
     spec_target: str | None
     spec_file: str | None
     spec_sha1: str | None
@@ -79,6 +80,7 @@ def read_refinement(data: bytes, path: str) -> RefinementReading:
     refinement = Refinement(
         wp_id=_first_word(fields.value("WP_ID") or ""),
         path=path,
+        date=fields.value("DATE") or "",
         spec_target=target,
         spec_file=spec,
         spec_sha1=sha1.lower() if sha1 and re.fullmatch(r"[0-9a-fA-F]{40}", sha1) else None,

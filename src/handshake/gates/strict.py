@@ -6,12 +6,14 @@ is the caller's choice.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from handshake.domain.board import SECTION_OF, read_board, tag_of_status
 from handshake.domain.packet import Finding, Packet
 from handshake.domain.packet_fields import Remarks
 from handshake.domain.packet_lines import PacketLines
+from handshake.domain.refinement import read_refinement
 from handshake.domain.registry import active_packets, read_registry
 from handshake.domain.settings import Paths
 from handshake.domain.signature_audit import read_signature_audit, uses_of
@@ -20,6 +22,8 @@ from handshake.gates.refinement import refinement_findings
 from handshake.gates.spec import ReadFile
 from handshake.repo.git import Repository
 
+_MINUTE = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}")
+
 
 def strict_findings(packet: Packet, lines: PacketLines, read: ReadFile, paths: Paths) -> list[Finding]:
     """Refinement, signature, phases, board and registry of one packet; whether they are committed is not asked."""
@@ -27,6 +31,7 @@ def strict_findings(packet: Packet, lines: PacketLines, read: ReadFile, paths: P
     return [
         *refinement_findings(packet.wp_id, paths.refinements, read, signature=signature),
         *signature_findings(packet, read, paths.signatures),
+        *haste_findings(packet, read, paths),
         *phase_findings(lines, packet.path, complete=True),
         *board_findings(packet, read, paths.board),
         *registry_findings(packet, read, paths.registry),
@@ -63,6 +68,19 @@ def signature_findings(packet: Packet, read: ReadFile, path: str) -> list[Findin
             f"the signature {signature} was used for {other}, not for {packet.wp_id}",
             "sign with a new one",
         )
+    return remarks.findings
+
+
+def haste_findings(packet: Packet, read: ReadFile, paths: Paths) -> list[Finding]:
+    """The audit does not date the signature to the minute in which the refinement was begun."""
+    remarks = Remarks(paths.signatures)
+    refinement = read(f"{paths.refinements}/{packet.wp_id}.md") or b""
+    begun = _MINUTE.search(read_refinement(refinement, "").refinement.date)
+    for use in uses_of(packet.user_signature or "", read_signature_audit(read(paths.signatures) or b"")):
+        signed = _MINUTE.search(use.text)
+        if begun and signed and signed.group() == begun.group():
+            what = f"{use.signature} was signed in the minute in which the refinement was begun ({signed.group()})"
+            remarks.error("HSK-SIG-MINUTE", use.line - 1, what, "read what you sign; sign with a new one")
     return remarks.findings
 
 

@@ -162,7 +162,7 @@ def _registered(walk: _Checklist) -> None:
 
 
 def _on_board(walk: _Checklist) -> None:
-    before, after = synced_board(walk.repo.root, walk.settings)
+    before, after = synced_board(walk.repo, walk.settings)
     if after != before:
         walk.write(walk.settings.paths.board, after)
     walk.done("board", f"in {walk.settings.paths.board}. Next: git add docs && git commit")

@@ -5,41 +5,24 @@ The packet's status is the source; what else a person wrote there stays to the b
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 from handshake.domain.board import BoardTag, read_board, tag_of_status, with_entry
-from handshake.domain.packet import Packet
 from handshake.domain.packet_lines import read_lines
-from handshake.domain.packet_text import read_packet
 from handshake.domain.registry import active_packets, read_registry
 from handshake.domain.settings import Settings
+from handshake.gates.validators.view import working_view
 from handshake.governance.refine import template_text
+from handshake.repo.git import Repository
 
 # what a person said of a packet that is done: no status can say it better
 _BY_HAND = (BoardTag.SUPERSEDED.value, BoardTag.OUTDATED_ONLY.value)
 
 
-def packets_in(root: Path, settings: Settings) -> Iterator[Packet]:
-    """Every packet and stub that can be read, by name; a stub whose packet is there is left out."""
-    folder = root / settings.paths.packets
-    seen = set()
-    for place in (folder, folder / "stubs"):
-        for file in sorted(place.glob("WP-*.md")) if place.is_dir() else []:
-            path = file.relative_to(root).as_posix()
-            packet = read_packet(file.read_bytes(), path).packet
-            wp_id = file.stem.removesuffix(".stub")
-            if packet is not None and wp_id not in seen:
-                seen.add(wp_id)
-                yield packet
-
-
-def synced_board(root: Path, settings: Settings) -> tuple[bytes, bytes]:
+def synced_board(repo: Repository, settings: Settings) -> tuple[bytes, bytes]:
     """The board as it is (empty where there is none) and as the packets want it."""
-    file = root / settings.paths.board
+    file = repo.root / settings.paths.board
     before = file.read_bytes() if file.is_file() else b""
-    board = before or template_text(root, "board.md").encode()
-    for packet in packets_in(root, settings):
+    board = before or template_text(repo.root, "board.md").encode()
+    for packet in working_view(repo, settings).packets:
         verdict = packet.reports[-1].verdict if packet.reports else None
         tag = tag_of_status(packet.status, verdict)
         there = [entry for entry in read_board(board) if entry.wp_id == packet.wp_id]

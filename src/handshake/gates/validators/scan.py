@@ -73,7 +73,7 @@ def validate(view: View) -> list[Finding]:
         remarks = Remarks(path)
         for number, line in enumerate(text.splitlines()):
             if wanted:
-                for what in _defaults(line, language.name if language else "", test=is_test_file(path)):
+                for what in _defaults(line, language.name if language else "", test=serves_tests(path)):
                     remarks.error("HSK-VAL-SCAN", number, f"{what}: {_shown(line)}", "take it out")
             for pattern, rule in mine:
                 if pattern.search(line):
@@ -82,6 +82,13 @@ def validate(view: View) -> list[Finding]:
                     )
         findings += remarks.findings
     return findings
+
+
+def serves_tests(path: str) -> bool:
+    """Whether a file is a test, or helps tests from within their folder."""
+    language = language_of(path)
+    folders = language.test_dirs if language else ()
+    return is_test_file(path) or any(part in folders for part in path.split("/")[:-1])
 
 
 def _defaults(line: str, language: str, *, test: bool) -> Iterator[str]:
