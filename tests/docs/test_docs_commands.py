@@ -75,7 +75,7 @@ def test_no_section_speaks_of_a_verb_or_option_that_is_gone(documents: dict[str,
     text = documents["docs/commands.md"]
     known = dict(verbs(command_tree))
     for head, body in sections(text).items():
-        words = [word for word in head.split() if re.fullmatch(r"[a-z][a-z-]*", word)]
+        words = [word for word in head.split() if re.fullmatch(r"[a-z][a-z0-9-]*", word)]
         path = next((tuple(words[:n]) for n in range(len(words), 0, -1) if tuple(words[:n]) in known), None)
         assert path is not None, head
         rows = re.findall(r"^\| (.*?) \|", body, flags=re.MULTILINE)

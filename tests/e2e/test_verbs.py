@@ -20,13 +20,13 @@ def test_init_writes_what_is_needed_once(shop):
     assert config.read_text().endswith("# mine\n")
 
 
-def test_a_hook_of_somebody_else_is_left_alone(shop):
+def test_a_hook_of_somebody_else_is_kept_and_comes_back(shop):
     hook = shop.root / ".git" / "hooks" / "pre-commit"
     hook.parent.mkdir(exist_ok=True)
     hook.write_text("#!/bin/sh\nexit 0\n")
-    assert "another hook is there" in shop.handshake("init").stdout
-    assert hook.read_text() == "#!/bin/sh\nexit 0\n"
+    assert "runs pre-commit.before-handshake first" in shop.handshake("init").stdout
     shop.handshake("hooks", "uninstall")
+    assert hook.read_text() == "#!/bin/sh\nexit 0\n"
     assert [p.name for p in hook.parent.iterdir() if not p.name.endswith(".sample")] == ["pre-commit"]
 
 

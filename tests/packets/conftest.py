@@ -73,6 +73,7 @@ class Project:
         """The same project in a copy of its folder."""
         made = copy.copy(self)
         made.root = root
+        made.env = dict(self.env)
         made.repo = find_repository(root)
         return made
 
@@ -81,6 +82,11 @@ class Project:
             ["git", "-C", str(self.root), *args], input=data, capture_output=True, env=self.env, check=True
         )
         return done.stdout.decode("utf-8", "surrogateescape").strip()
+
+    def try_git(self, *args: str, **env: str) -> subprocess.CompletedProcess[bytes]:
+        """A git command that may fail."""
+        command = ["git", "-C", str(self.root), *args]
+        return subprocess.run(command, capture_output=True, env={**self.env, **env}, check=False)
 
     def write(self, path: str, data: bytes | str) -> None:
         file = self.root / path

@@ -255,7 +255,11 @@ def test_a_hook_calls_handshake_or_says_what_to_do(tmp_path: Path, name: str) ->
     assert script.stat().st_mode & stat.S_IXUSR
     assert b"\r" not in script.read_bytes()
     args = ["prepared"] if name == "reference-transaction" else ["one", "two words"]
-    data = b"0 1 refs/heads/handshake/track/WP-1\n"
+    data = (
+        b"refs/heads/feat/WP-1 1 refs/heads/feat/WP-1 0\n"
+        if name == "pre-push"
+        else b"0 1 refs/heads/handshake/track/WP-1\n"
+    )
     system = "/usr/bin:/bin"
     missing = run_hook(name, tmp_path, system, *args, data=data)
     assert missing.returncode == 1

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import sys
+from pathlib import Path
 
 import typer
 
+from handshake.cli.hook_run import SKIP
 from handshake.cli.options import Json, open_repository, write, write_json
-from handshake.domain.errors import ExitCode, UsageError
 
-group = typer.Typer(help="Git hooks: install, uninstall.", no_args_is_help=True)
-
-SKIP = "HANDSHAKE_SKIP"
+group = typer.Typer(help="Git hooks: install, uninstall, status.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
@@ -45,24 +42,54 @@ def _say(done: list[tuple[str, str]], *, as_json: bool) -> None:
         write(f"{state:<8} {name}")
 
 
+@group.command("status")
+def status(context: typer.Context, as_json: Json = False) -> None:
+    """Which hooks are ours, what they run first, how often they were skipped. Example: handshake hooks status"""
+    from handshake.domain.canonical import utc_text
+    from handshake.gates.hook_skips import skips
+    from handshake.gates.hooks import hook_states, hooks_folder
+
+    repo = open_repository(context.obj)
+    rows = hook_states(repo)
+    count, last = skips(repo)
+    if as_json:
+        hooks = [
+            {
+                "hook": row.name,
+                "state": row.state,
+                "runs_first": row.before and row.before.name,
+                "ignored": row.ignored,
+            }
+            for row in rows
+        ]
+        when = utc_text(last) if last else None
+        write_json({"folder": str(hooks_folder(repo)), "hooks": hooks, "skips": count, "last_skip": when})
+        return
+    write(f"in {hooks_folder(repo)}")
+    for row in rows:
+        more = f", runs {row.before.name} first" if row.before else ""
+        more += ", not executable: git ignores it" if row.ignored else ""
+        mend = ". Next: handshake hooks install" if row.state in ("none", "older", "other") or row.ignored else ""
+        write(f"{row.name:<22} {_STATES[row.state]}{more}{mend}")
+    if last:
+        write(f"skipped {count} times by {SKIP}=1, last {utc_text(last)}")
+
+
+_STATES = {
+    "ours": "installed",
+    "older": "installed by another version",
+    "through pre-commit": "installed; the pre-commit framework runs it",
+    "other": "a hook of somebody else's",
+    "none": "not installed",
+}
+
+
 def hook(
     context: typer.Context,
     name: str = typer.Argument(help="pre-commit, pre-push, pre-merge-commit or reference-transaction."),
     arguments: list[str] = typer.Argument(None, help="What git passed to the hook."),
 ) -> None:
     """Run the checks of one git hook; git calls this. Example: handshake hook pre-commit"""
-    from handshake.gates.hook_checks import CHECKS
+    from handshake.cli.hook_run import run_hook
 
-    if name not in CHECKS:
-        raise UsageError(f"there is no hook {name}", next_step=f"use one of: {', '.join(CHECKS)}")
-    if os.environ.get(SKIP) == "1":
-        sys.stderr.write(f"handshake: {name} skipped because {SKIP}=1\n")
-        return
-    repo = open_repository(context.obj)
-    given = sys.stdin.read() if name in ("pre-push", "reference-transaction") and not sys.stdin.isatty() else ""
-    findings = CHECKS[name](repo, arguments or [], given)
-    for finding in findings:
-        sys.stderr.write(f"handshake: {finding.severity}: {finding.text()}\n")
-    if any(finding.severity == "error" for finding in findings):
-        sys.stderr.write(f"handshake: {name} refuses. Next: mend the above, or {SKIP}=1 git … to go round it\n")
-        raise typer.Exit(int(ExitCode.FAILED))
+    raise typer.Exit(run_hook(name, arguments or [], Path(context.obj.directory)))

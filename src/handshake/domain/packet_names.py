@@ -42,3 +42,9 @@ def unquoted_name(text: str) -> str:
 
 def _code(escape: str) -> int:
     return _ESCAPES[escape] if escape in _ESCAPES else int(escape, 8) & 0xFF
+
+
+def is_packet_file(path: str, folder: str) -> bool:
+    """Whether a repo-relative path is that of a packet: `WP-….md` in the packet folder itself."""
+    name = path.removeprefix(f"{folder}/")
+    return path != name and name.startswith("WP-") and name.endswith(".md") and "/" not in name

@@ -10,15 +10,19 @@ from collections.abc import Callable, Mapping, Sequence
 
 from handshake.config.loading import load_settings
 from handshake.domain.packet import Finding
+from handshake.domain.packet_names import is_packet_file
 from handshake.domain.packet_text import read_packet
 from handshake.domain.settings import Settings
-from handshake.gates.post_work import post_work
+from handshake.gates.judged_range import WP_BRANCH, judged_range, left_base_at, packet_path
+from handshake.gates.packet_secrets import secret_findings
+from handshake.gates.pre_work import pre_work
+from handshake.gates.work_gate import judge_work
 from handshake.repo.git import Repository
 from handshake.repo.hand_moves import decisions_added
+from handshake.repo.tree import TreeView
 
 Check = Callable[[Repository, Sequence[str], str], list[Finding]]
 
-WP_BRANCH = "feat/WP-"
 _ZEROS = frozenset("0")
 
 
@@ -27,63 +31,107 @@ def _settings(repo: Repository) -> Settings:
 
 
 def check_commit(repo: Repository, _arguments: Sequence[str], _given: str) -> list[Finding]:
-    """`pre-commit`: staged packets parse; on a WP branch the gates hold over the staged change."""
+    """`pre-commit`: staged packets read and hold no secrets; on a WP branch the gates hold over the staged change."""
     settings = _settings(repo)
-    # `git commit -a` and `git commit FILE` commit another index than the one that lies there (githooks(5))
-    index = {"GIT_INDEX_FILE": os.environ["GIT_INDEX_FILE"]} if os.environ.get("GIT_INDEX_FILE") else None
-    cached = ("diff", "--cached", "--name-only", "--no-renames", "-z")
-    staged = repo.git.names(*cached, "--diff-filter=ACM", env=index)
-    folder = f"{settings.paths.packets}/"
-    findings: list[Finding] = []
-    for path in staged:
-        name = path.removeprefix(folder)
-        if path.startswith(folder) and name.startswith("WP-") and name.endswith(".md") and "/" not in name:
-            data = repo.git.run("cat-file", "blob", f":{path}", env=index).stdout
-            findings += read_packet(data, path).findings
+    index = _index_file(repo)
     branch = repo.head_branch() or ""
-    if branch.startswith(WP_BRANCH) and repo.git.names(*cached, env=index):
-        tree = repo.git.text("write-tree", env=index)
-        findings += _gate(repo, settings, branch, "HEAD", tree)
-    head = repo.resolve("HEAD")
-    if head and branch == settings.base_branch and any(path.startswith(folder) for path in staged):
+    judged = None
+    if branch.startswith(WP_BRANCH):
+        judged = judged_range(repo, settings.base_branch, index_file=index, only_staged=True)
+    findings: list[Finding] = []
+    packets = _staged_packets(repo, settings, index)
+    for path in packets:
+        data = repo.git.run("cat-file", "blob", f":{path}", env=_with(index)).stdout
+        findings += read_packet(data, path).findings
+        before = TreeView(repo.git, None, "HEAD").read(path)
+        findings += secret_findings(before, data, path)
+    if judged is not None:
+        path = packet_path(settings, branch.removeprefix("feat/"))
+        view = TreeView(repo.git, None, judged.head)
+        strict = view.read if settings.governance.mode == "strict" else None
+        data_or_none = view.read(path)
+        if data_or_none is not None:
+            findings += pre_work(data_or_none, path, strict=strict, paths=settings.paths)
+        findings += judge_work(repo, settings, judged.base, judged.head, path)
+    if packets and branch == settings.base_branch and (head := repo.resolve("HEAD")):
         from handshake.gates.merge_gate import merge_findings
 
-        findings += merge_findings(repo, settings, head, repo.git.text("write-tree", env=index))
-    return findings
+        findings += merge_findings(repo, settings, head, repo.git.text("write-tree", env=_with(index)))
+    return list(dict.fromkeys(findings))
+
+
+def _index_file(repo: Repository) -> str | None:
+    """The index of the commit in hand: `git commit -a` and `git commit FILE` have one of their own."""
+    named = os.environ.get("GIT_INDEX_FILE")
+    return str(repo.root / named) if named else None
+
+
+def _with(index: str | None) -> dict[str, str]:
+    return {"GIT_INDEX_FILE": index} if index else {}
+
+
+def _staged_packets(repo: Repository, settings: Settings, index: str | None) -> list[str]:
+    """The packets that are added or changed."""
+    folder = settings.paths.packets
+    command = ("diff", "--cached", "--name-only", "--no-renames", "--no-ext-diff", "-z", "--diff-filter=d")
+    names = repo.git.names(*command, "--", f":(top,literal){folder}", env=_with(index))
+    return [name for name in names if is_packet_file(name, folder)]
 
 
 def check_push(repo: Repository, _arguments: Sequence[str], given: str) -> list[Finding]:
     """`pre-push`: the post-work gate over every WP branch that is pushed."""
     settings = _settings(repo)
     findings: list[Finding] = []
-    for line in given.splitlines():
-        local_ref, local_sha, *_rest = line.split(" ")
-        branch = local_ref.removeprefix("refs/heads/")
-        if branch.startswith(WP_BRANCH) and set(local_sha) != _ZEROS:
-            findings += _gate(repo, settings, branch, local_sha, local_sha)
-        if branch == settings.base_branch and set(local_sha) != _ZEROS and set(_rest[-1]) != _ZEROS:
-            findings += _arrivals(repo, settings, _rest[-1], local_sha)
+    for line in (given or _pushed_by_framework(repo)).splitlines():
+        local_ref, local_sha, remote_ref, remote_sha = line.split(" ")
+        if set(local_sha) == _ZEROS:
+            continue
+        branches = [ref.removeprefix("refs/heads/") for ref in (local_ref, remote_ref)]
+        if settings.base_branch in branches and set(remote_sha) != _ZEROS:
+            findings += _arrivals(repo, settings, remote_sha, local_sha)
+        branch = next((name for name in branches if name.startswith(WP_BRANCH)), None)
+        base = left_base_at(repo, settings.base_branch, local_sha) if branch else local_sha
+        if branch and base != local_sha:
+            findings += judge_work(
+                repo, settings, base, local_sha, packet_path(settings, branch.removeprefix("feat/"))
+            )
     return findings
+
+
+def _pushed_by_framework(repo: Repository) -> str:
+    """What the pre-commit framework says of a push: it reads standard input itself."""
+    local, remote = (os.environ.get(f"PRE_COMMIT_{side}_BRANCH", "") for side in ("LOCAL", "REMOTE"))
+    pushed = os.environ.get("PRE_COMMIT_TO_REF") or (repo.resolve(local) if local else None)
+    return f"{local} {pushed} {remote} {'0' * 40}" if local and remote and pushed else ""
 
 
 def check_merge(repo: Repository, _arguments: Sequence[str], _given: str) -> list[Finding]:
-    """`pre-merge-commit`: the post-work gate over a WP branch that is merged."""
+    """`pre-merge-commit`: the post-work gate over each WP branch that is merged."""
     settings = _settings(repo)
-    merged = repo.resolve("MERGE_HEAD")
-    if merged is None:
-        return []
-    names = repo.git.text(
-        "for-each-ref", "--format=%(refname:short)", f"--points-at={merged}", f"refs/heads/{WP_BRANCH}*"
-    )
     findings: list[Finding] = []
-    for branch in names.splitlines():
-        base = repo.git.text("merge-base", "HEAD", merged)
-        findings += post_work(repo, base, merged, _packet_path(settings, branch))
-        findings += _validated(repo, settings, base, merged)
     head = repo.resolve("HEAD")
-    if head and repo.head_branch() == settings.base_branch:
-        findings += _arrivals(repo, settings, head, merged)
+    for merged in _merge_heads(repo):
+        if head and repo.head_branch() == settings.base_branch:
+            findings += _arrivals(repo, settings, head, merged)
+        patterns = (f"refs/heads/{WP_BRANCH}*", f"refs/remotes/*/{WP_BRANCH}*")
+        names = repo.git.text("for-each-ref", "--format=%(refname)", f"--points-at={merged}", *patterns)
+        for wp_id in sorted({name.rpartition("/")[2] for name in names.split()}):
+            base = repo.git.text("merge-base", "HEAD", merged)
+            findings += judge_work(repo, settings, base, merged, packet_path(settings, wp_id))
     return findings
+
+
+def _merge_heads(repo: Repository) -> list[str]:
+    """What is being merged. `MERGE_HEAD` is not written yet when this hook runs; the heads are in the environment.
+
+    See `builtin/merge.c` of git: `GITHEAD_<id>` names each head for the strategies, and hooks inherit it.
+    """
+    named = [name.removeprefix("GITHEAD_") for name in sorted(os.environ) if name.startswith("GITHEAD_")]
+    try:
+        written = (repo.git_dir / "MERGE_HEAD").read_text(encoding="ascii").split()
+    except FileNotFoundError:
+        written = []
+    return list(dict.fromkeys([*named, *written]))
 
 
 def _arrivals(repo: Repository, settings: Settings, old: str, new: str) -> list[Finding]:
@@ -150,28 +198,7 @@ def _only_decides(repo: Repository, old: str | None, new: str) -> bool:
         return False
     if old is None:
         return True  # fetched or pushed for the first time: there is nothing to overwrite
-    return decisions_added(repo, old, new) is not None
-
-
-def _gate(repo: Repository, settings: Settings, branch: str, revision: str, head: str) -> list[Finding]:
-    base_tip = repo.branch_tip(settings.base_branch)
-    if base_tip is None:
-        return []
-    base = repo.git.text("merge-base", base_tip, revision)
-    return [*post_work(repo, base, head, _packet_path(settings, branch)), *_validated(repo, settings, base, head)]
-
-
-def _validated(repo: Repository, settings: Settings, base: str, head: str) -> list[Finding]:
-    """What the validators find that the configuration names."""
-    if not settings.validators.post_work:
-        return []
-    from handshake.gates.validators.table import gate_findings
-
-    return gate_findings(repo, settings, base, head)
-
-
-def _packet_path(settings: Settings, branch: str) -> str:
-    return f"{settings.paths.packets}/{branch.removeprefix('feat/')}.md"
+    return old == new or bool(decisions_added(repo, old, new))
 
 
 CHECKS: Mapping[str, Check] = {

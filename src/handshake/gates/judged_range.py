@@ -1,11 +1,15 @@
-"""Which change a gate judges. Contract: `packets-and-gates.md`, Post-work gate, first sentence."""
+"""Which change a gate judges, and for which packet. Contract: `packets-and-gates.md`, Post-work gate."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from handshake.domain.errors import UsageError
+from handshake.domain.packet_names import is_packet_file
+from handshake.domain.settings import Settings
 from handshake.repo.git import Repository
+
+WP_BRANCH = "feat/WP-"
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,12 @@ class JudgedRange:
 
 
 def judged_range(
-    repo: Repository, base_branch: str, asked: str | None = None, *, index_file: str | None = None
+    repo: Repository,
+    base_branch: str,
+    asked: str | None = None,
+    *,
+    index_file: str | None = None,
+    only_staged: bool = False,
 ) -> JudgedRange | None:
     """The range asked for, else the index if anything is staged, else HEAD; None where nothing changed.
 
@@ -27,23 +36,74 @@ def judged_range(
     Args:
         asked: `A..B` (from A) or `A...B` (from where B left A).
         index_file: the index that a hook was given in `GIT_INDEX_FILE`.
+        only_staged: the index alone; None where nothing is staged.
 
     Raises:
-        UsageError: a revision of `asked` does not exist.
+        UsageError: a revision of `asked` or the base branch does not exist, or they have no common ancestor.
         GitFailed: the index has conflicts.
     """
     if asked is not None:
         return _asked(repo, asked)
     head = repo.resolve("HEAD")
-    env = {"GIT_INDEX_FILE": index_file} if index_file else None
-    tree = repo.git.text("write-tree", env=env)
-    empty = repo.git.run("mktree", input=b"").stdout.decode().strip()
+    tree = repo.git.text("write-tree", env={"GIT_INDEX_FILE": index_file} if index_file else None)
     if head is None:
+        empty = repo.git.run("mktree", input=b"").stdout.decode().strip()
         return None if tree == empty else JudgedRange(empty, tree, staged=True)
-    base = _merge_base(repo, base_branch, head) or head
+    base = left_base_at(repo, base_branch, head, *_merged(repo))
     if tree != repo.git.text("rev-parse", f"{head}^{{tree}}"):
         return JudgedRange(base, tree, staged=True)
-    return None if base == head else JudgedRange(base, head, staged=False)
+    return None if base == head or only_staged else JudgedRange(base, head, staged=False)
+
+
+def left_base_at(repo: Repository, base_branch: str, *revisions: str) -> str:
+    """The commit at which a line of work left the base branch (the local one, else that of `origin`).
+
+    Args:
+        revisions: a commit, or the parents of a merge to be.
+
+    Raises:
+        UsageError: there is no such branch, or no common ancestor.
+    """
+    for name in (f"refs/heads/{base_branch}", f"refs/remotes/origin/{base_branch}"):
+        tip = repo.resolve(name)
+        if tip is not None:
+            return _merge_base(repo, tip, *revisions)
+    raise UsageError(
+        f"the base branch {base_branch} is not here, so that a change cannot be judged against it",
+        next_step=f"git fetch origin {base_branch}:{base_branch}, or set base_branch in .handshake/config.yaml",
+    )
+
+
+def packet_path(settings: Settings, wp_id: str) -> str:
+    """Where the packet of that exact id lies."""
+    return f"{settings.paths.packets}/{wp_id}.md"
+
+
+def packet_of_change(repo: Repository, settings: Settings, judged: JudgedRange, *, branch: str | None) -> str:
+    """The id of the packet a change is for: that of the WP branch, else of the one packet that changed.
+
+    Raises:
+        UsageError: it cannot be told.
+    """
+    if branch and branch.startswith(WP_BRANCH):
+        return branch.removeprefix("feat/")
+    names = repo.git.names("diff-tree", "-r", "--name-only", "--no-renames", "-z", judged.base, judged.head)
+    changed = [name for name in names if is_packet_file(name, settings.paths.packets)]
+    if len(changed) != 1:
+        what = f"{len(changed)} packets changed" if changed else "no packet changed"
+        raise UsageError(
+            f"which packet is this change for? {what}, and the branch is none of a packet",
+            next_step="name it: handshake post-work WP-…",
+        )
+    return changed[0].rpartition("/")[2].removesuffix(".md")
+
+
+def _merged(repo: Repository) -> list[str]:
+    """The other parents of a merge that waits to be committed."""
+    try:
+        return (repo.git_dir / "MERGE_HEAD").read_text(encoding="ascii").split()
+    except OSError:
+        return []
 
 
 def _asked(repo: Repository, asked: str) -> JudgedRange:
@@ -53,11 +113,14 @@ def _asked(repo: Repository, asked: str) -> JudgedRange:
     if None in ends or ".." not in asked:
         raise UsageError(f"`{asked}` is no range of commits here", next_step="--range main..HEAD")
     base, head = str(ends[0]), str(ends[1])
-    return JudgedRange(_merge_base(repo, base, head) or base if symmetric else base, head, staged=False)
+    return JudgedRange(_merge_base(repo, base, head) if symmetric else base, head, staged=False)
 
 
-def _merge_base(repo: Repository, one: str, other: str) -> str | None:
-    if repo.resolve(one) is None:
-        return None
-    found = repo.git.run("merge-base", one, other, check=False)
-    return found.stdout.decode().split("\n", 1)[0].strip() or None if found.code == 0 else None
+def _merge_base(repo: Repository, one: str, *others: str) -> str:
+    found = repo.git.run("merge-base", one, *others, check=False)
+    if found.code != 0:
+        raise UsageError(
+            f"{one[:12]} and {others[0][:12]} have no common ancestor here",
+            next_step="git fetch --unshallow, or name a range: --range A..B",
+        )
+    return found.stdout.decode().split("\n", 1)[0].strip()

@@ -26,7 +26,7 @@ def pre_work(
         remarks.error("HSK-PRE-FILE", None, "there is no such packet", "make it with `handshake new <WP_ID>`")
         return remarks.findings
     reading = read_packet(data, path)
-    findings = [*reading.findings, *pre_work_findings(reading, path)]
+    findings = [*reading.findings, *pre_work_findings(reading, path, manifest_is_evidence=strict is not None)]
     if strict is not None and reading.packet is not None and not reading.packet.is_stub:
         from handshake.gates.strict import strict_findings
 
@@ -36,15 +36,15 @@ def pre_work(
     return findings
 
 
-def pre_work_findings(reading: PacketReading, path: str) -> list[Finding]:
-    """The findings of the gate itself, less those of reading."""
+def pre_work_findings(reading: PacketReading, path: str, *, manifest_is_evidence: bool = True) -> list[Finding]:
+    """The findings of the gate itself, less those of reading. For the flag see `phase_findings`."""
     remarks = Remarks(path)
     packet = reading.packet
     if packet is not None and packet.is_stub:
         remarks.error("HSK-PRE-STUB", None, "a stub is never worked on", f"handshake new {packet.wp_id}")
     elif packet is not None and not packet.user_signature:
         remarks.error("HSK-PRE-SIGNATURE", None, "USER_SIGNATURE is pending", "sign it: USER_SIGNATURE: <yours>")
-    remarks.findings += phase_findings(reading.lines, path)
+    remarks.findings += phase_findings(reading.lines, path, manifest_is_evidence=manifest_is_evidence)
     if not has_manifest_form(reading.lines):
         remarks.error(
             "HSK-PRE-MANIFEST",
