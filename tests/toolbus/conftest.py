@@ -13,7 +13,7 @@ import pytest
 
 from handshake.domain.clock import SystemClock, SystemIds
 from handshake.domain.events import EVENT_TYPES, Event, check_event
-from handshake.domain.operation import EngineResult
+from handshake.domain.operation import EngineResult, PlannedOperation
 from handshake.toolbus.bus import ToolBus
 from handshake.toolbus.capabilities import default_profiles
 from handshake.toolbus.operations import shell_operation
@@ -61,6 +61,9 @@ class Bench:
         )
         self.records.append((event_type, payload, key))
 
+    def operation(self, command: str) -> PlannedOperation:
+        return shell_operation(self.ids.uuid7(), command, timeout_ms=20_000)
+
     def shell(self, command: str, *, timeout_ms: int = 20_000, **rest: Any) -> EngineResult:
         return self.bus.run(shell_operation(self.ids.uuid7(), command, timeout_ms=timeout_ms, **rest))
 
@@ -95,6 +98,18 @@ def held(worktree: Path) -> Bench:
 @pytest.fixture(params=["off", "bubblewrap"])
 def either(request: pytest.FixtureRequest, worktree: Path) -> Bench:
     return Bench(worktree, OffSandbox() if request.param == "off" else full_sandbox())
+
+
+@pytest.fixture(params=["off", "bubblewrap", "landlock"])
+def each(request: pytest.FixtureRequest, worktree: Path) -> Bench:
+    if request.param != "landlock":
+        return Bench(worktree, OffSandbox() if request.param == "off" else full_sandbox())
+    from handshake.toolbus.landlock import probed_landlock
+
+    partial, reason = probed_landlock()
+    if partial is None:
+        pytest.skip(reason)
+    return Bench(worktree, partial)
 
 
 @pytest.fixture

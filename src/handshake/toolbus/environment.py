@@ -23,6 +23,8 @@ _TOOLCHAINS: tuple[tuple[str, str | None], ...] = (
     (".local/pipx/venvs", None),
     (".sdkman/candidates", None),
     ("go/bin", None),
+    # modules that were downloaded: without network nothing is added to them
+    ("go/pkg/mod", "GOMODCACHE"),
 )
 _ROOTS = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
 # what programs need of /etc to find users, hosts, libraries, time zones and certificates; no secrets among them
