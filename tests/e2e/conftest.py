@@ -89,6 +89,10 @@ class Shop:
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout.decode().strip()
 
+    def bytes_of(self, named: str) -> bytes:
+        """The content that `<commit>:<path>` names."""
+        return subprocess.run(["git", "-C", str(self.root), "show", named], capture_output=True, check=True).stdout
+
     def serve(self, *rules: dict[str, Any], **more: Any) -> Served:
         """Start the scripted server with these rules, the solution last."""
         script = self.root.parent / "script.yaml"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 
 from handshake.domain.events import read_event
 from handshake.gates.post_work import post_work
@@ -62,6 +63,24 @@ def test_every_event_leads_to_the_prompt_and_the_reply(ready):
         job = ready.git("ls-tree", "--name-only", f"{TRACK}:jobs").splitlines()[-1]
         there = ready.git("ls-tree", "--name-only", f"{TRACK}:jobs/{job}/{folder}").splitlines()
         assert {"prompt.md", "reply.md", "edits.json", "validation.json", "changes.patch"} <= set(there)
+
+
+def test_every_stored_output_has_its_sidecar_and_its_event(ready):
+    ready.handshake("run", WP)
+    ran = [read_event(row) for row in ready.events("--wp", WP)]
+    commands = [event.payload for event in ran if event.event_type == "FR-EVT-001"]
+    refs = {payload[f"{name}_ref"] for payload in commands for name in ("stdout", "stderr")}
+    stored = [path for path in ready.git("ls-tree", "-r", "--name-only", TRACK).splitlines() if "/std" in path]
+    outputs = [path for path in stored if path.endswith(".txt")]
+    assert outputs
+    assert set(outputs) <= refs
+    for path in outputs:
+        beside = json.loads(ready.git("show", f"{TRACK}:{path}.json"))
+        data = ready.bytes_of(f"{TRACK}:{path}")
+        assert beside["artifact"]["path"] == path
+        assert beside["artifact"]["content_hash"] == sha256(data).hexdigest()
+        assert (beside["engine_id"], beside["determinism"], beside["truncated"]) == ("engine.shell", "D1", False)
+        assert beside["op_id"] and beside["config_hash"] and beside["environment"]["sandbox"]
 
 
 def test_the_journal_travels_with_the_branch(ready):

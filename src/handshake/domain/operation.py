@@ -102,6 +102,39 @@ class EngineResult(Record):
     facts: dict[str, Any] = Field(default_factory=dict)
 
 
+class Sidecar(Record):
+    """What stands beside a stored output, as `<its path>.json`: how it came to be, for who finds the file alone."""
+
+    schema_version: str = "1.0"
+    artifact: ArtifactHandle
+    op_id: str
+    engine_id: str
+    engine_version: str
+    implementation: str
+    determinism: Determinism
+    config_hash: str
+    inputs: tuple[str, ...] = ()
+    environment: dict[str, str] = Field(default_factory=dict)
+    truncated: bool = False
+
+
+def sidecar_of(result: EngineResult, output: Output) -> Sidecar:
+    """The sidecar of one output of a result."""
+    said = result.provenance
+    return Sidecar(
+        artifact=output.handle,
+        op_id=result.op_id,
+        engine_id=said.engine_id,
+        engine_version=said.engine_version,
+        implementation=said.implementation,
+        determinism=said.determinism,
+        config_hash=said.config_hash,
+        inputs=said.inputs,
+        environment=said.environment,
+        truncated=output.truncated,
+    )
+
+
 class GateOutcome(Record):
     """What one of the six gates said."""
 

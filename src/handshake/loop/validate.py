@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from handshake.domain.microtask import Expect, MicroTaskDefinition, VerificationSpec
-from handshake.domain.operation import EngineResult
+from handshake.domain.operation import EngineResult, sidecar_of
 from handshake.domain.reply import CompletionSignal, FailureCategory, SpecResult, ValidationResult
 from handshake.gates.claims import check_changed, check_evidence
 from handshake.gates.counted_tests import count_tests
@@ -72,10 +72,20 @@ def _execute(
     run: Run, equipment: Equipment, grounds: Grounds, spec: VerificationSpec, index: int, name: str, timeout_ms: int
 ) -> SpecResult:
     op_id = run.stable_id(f"{grounds.step_id}/{name}")
-    operation = shell_operation(op_id, spec.command, timeout_ms=timeout_ms, profile_id=run.job.capability_profile_id)
+    number = next(grounds.outputs)
+    refs = [run.paths.step(grounds.step_id, f"{name}-{number}.txt") for name in ("stdout", "stderr")]
+    under_root = [ref.removeprefix(f"{run.paths.root}/") for ref in refs]
+    operation = shell_operation(
+        op_id,
+        spec.command,
+        timeout_ms=timeout_ms,
+        profile_id=run.job.capability_profile_id,
+        stdout_path=under_root[0],
+        stderr_path=under_root[1],
+    )
     run.settle()
     result = refuse_broken_machine(equipment.bus.run(operation, stage="validation"))
-    stdout, stderr, refs, truncated = _keep_outputs(run, grounds, result)
+    stdout, stderr, truncated = _keep_outputs(run, result)
     facts = result.facts
     reason = _verdict(spec, result, stdout + stderr)
     return SpecResult(
@@ -90,24 +100,22 @@ def _execute(
         truncated=truncated,
         op_id=op_id,
         reason=reason,
-        stdout_ref=refs[0] if refs else None,
-        stderr_ref=refs[1] if len(refs) > 1 else None,
+        stdout_ref=refs[0] if result.outputs else None,
+        stderr_ref=refs[1] if result.outputs else None,
         stdout_tail=stdout[-TAIL:],
         stderr_tail=stderr[-TAIL:],
     )
 
 
-def _keep_outputs(run: Run, grounds: Grounds, result: EngineResult) -> tuple[str, str, list[str], bool]:
+def _keep_outputs(run: Run, result: EngineResult) -> tuple[str, str, bool]:
+    """Store what was said, each with its sidecar; the texts, and whether one was cut."""
     texts = ["", ""]
-    refs: list[str] = []
-    number = next(grounds.outputs)
-    for place, (name, output) in enumerate(zip(("stdout", "stderr"), result.outputs, strict=False)):
+    for place, output in enumerate(result.outputs):
         texts[place] = output.data.decode("utf-8", errors="replace")
-        path = run.paths.step(grounds.step_id, f"{name}-{number}.txt")
         if output.data:
-            run.store(path, output.data, "tool_output")
-        refs.append(path)
-    return texts[0], texts[1], refs, any(output.truncated for output in result.outputs)
+            run.store(output.handle.path, output.data, "tool_output")
+            run.store_record(f"{output.handle.path}.json", sidecar_of(result, output), "report")
+    return texts[0], texts[1], any(output.truncated for output in result.outputs)
 
 
 def _not_found(facts: Mapping[str, object]) -> bool:

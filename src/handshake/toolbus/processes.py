@@ -10,6 +10,7 @@ import os
 import selectors
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -80,20 +81,30 @@ def _watch(
     """Copy both pipes until the end, the deadline or the budget. Returns timed out, truncated."""
     left = budget
     drained_by: float | None = None
-    with selectors.DefaultSelector() as selector:
+    with selectors.DefaultSelector() as selector, _end_of(process) as end:
         for pipe, file in zip((process.stdout, process.stderr), files, strict=True):
             assert pipe is not None
             selector.register(pipe, selectors.EVENT_READ, file)
+        if end is not None:
+            selector.register(end, selectors.EVENT_READ)
         while True:
             now = time.monotonic()
             if process.poll() is not None:
+                if end is not None and end in selector.get_map():
+                    selector.unregister(end)
                 drained_by = drained_by or now + _DRAIN
                 if not selector.get_map() or now >= drained_by:
                     return False, False
             elif now >= deadline:
                 return True, False
             until = deadline if drained_by is None else drained_by
-            for key, _ in selector.select(min(_TICK, max(0.0, until - now))):
+            if not selector.get_map():
+                _wait_briefly(process, deadline)
+                continue
+            longest = until - now if end is not None else min(_TICK, until - now)
+            for key, _ in selector.select(max(0.0, longest)):
+                if key.fileobj == end:
+                    continue  # the next look at the process sees its end
                 chunk = os.read(key.fd, _CHUNK)
                 if not chunk:
                     selector.unregister(key.fileobj)
@@ -101,8 +112,20 @@ def _watch(
                 if len(chunk) > left:
                     return False, True
                 left -= len(chunk)
-            if not selector.get_map() and process.poll() is None:
-                _wait_briefly(process, deadline)
+
+
+@contextlib.contextmanager
+def _end_of(process: subprocess.Popen[bytes]) -> Iterator[int | None]:
+    """A descriptor that becomes readable when the process ends; None where the system has none."""
+    opened: int | None = None
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # a kernel before 5.3
+            opened = os.pidfd_open(process.pid)
+    try:
+        yield opened
+    finally:
+        if opened is not None:
+            os.close(opened)
 
 
 def _wait_briefly(process: subprocess.Popen[bytes], deadline: float) -> None:
