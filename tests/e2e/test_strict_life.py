@@ -151,6 +151,10 @@ def test_from_a_stub_to_a_merge_with_every_shortcut_refused(life):
     life.refused("activate", WP, words="[ ] signature", code=1)
     life.refused("sign", WP, SIGNATURE, words="in this minute")
     aged(root / REFINEMENT)
+    life.refused("sign", WP, SIGNATURE, words="in this minute")
+    begun = life.read(REFINEMENT).partition("- DATE: ")[2].partition("\n")[0]
+    life.edit(REFINEMENT, (begun, "2026-01-22T09:30:00.000Z"))
+    aged(root / REFINEMENT)
     shop.handshake("sign", WP, SIGNATURE)
     assert life.read("docs/SIGNATURE_AUDIT.md").count(SIGNATURE) == 1
     assert f"- USER_SIGNATURE: {SIGNATURE}" in life.read(REFINEMENT)

@@ -25,6 +25,7 @@ from handshake.governance.sign import sign
 WP, OTHER = "WP-2-Tide-v1", "WP-3-Moon-v1"
 SIGNATURE = "ada220120261804"
 STANDARD, STRICT = Settings(), Settings(governance=Governance(mode="strict"))
+EARLIER = SteppingClock(datetime(2026, 1, 2, tzinfo=UTC))
 NOW = SteppingClock(datetime.now(UTC) + timedelta(hours=1))
 
 
@@ -32,7 +33,7 @@ def refined(project, wp_id=WP):
     """A refinement that stands, last changed an hour ago."""
     project.write("docs/SPEC_CURRENT.md", "**SPEC_v1.md**\n")
     project.write("docs/SPEC_v1.md", "# Spec\n\nTides come twice.\n")
-    assert make_refinement(project.repo, STRICT, NOW, wp_id, "Ada")
+    assert make_refinement(project.repo, STRICT, EARLIER, wp_id, "Ada")
     path = f"docs/refinements/{wp_id}.md"
     text = project.read(path).decode()
     known = {"start": "1", "end": "3", "token": "Tides", "gap": "NONE", "risk": "NONE", "enrichment": "NO"}
@@ -88,7 +89,7 @@ def test_a_refinement_knows_the_current_spec_and_is_never_overwritten(project):
     assert check_refinement(project.repo, STRICT, WP) == []
     text = project.read(path)
     assert b"- SPEC_FILE: docs/SPEC_v1.md" in text
-    assert not make_refinement(project.repo, STRICT, NOW, WP, "Ada")
+    assert not make_refinement(project.repo, STRICT, EARLIER, WP, "Ada")
     assert project.read(path) == text
 
 
@@ -131,8 +132,9 @@ def test_who_signs_in_the_minute_of_the_last_change_has_not_read(project):
     path = refined(project)
     minute = datetime(2026, 1, 22, 9, 30, 10, tzinfo=UTC)
     os.utime(project.root / path, (minute.timestamp(), minute.timestamp()))
-    with pytest.raises(UsageError, match="changed in this minute"):
-        sign(project.repo, STRICT, SteppingClock(minute.replace(second=59)), WP, SIGNATURE)
+    for too_early in (minute.replace(second=59), datetime(2026, 1, 2, 0, 0, 30, tzinfo=UTC)):  # changed; begun
+        with pytest.raises(UsageError, match="changed in this minute"):
+            sign(project.repo, STRICT, SteppingClock(too_early), WP, SIGNATURE)
     assert not (project.root / "docs/SIGNATURE_AUDIT.md").exists()
     sign(project.repo, STRICT, SteppingClock(minute + timedelta(seconds=50)), WP, SIGNATURE)
 

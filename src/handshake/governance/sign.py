@@ -24,6 +24,7 @@ from handshake.governance.refine import check_refinement, refinement_path, templ
 from handshake.repo.atomic import write_durably
 from handshake.repo.git import Repository
 
+_MINUTE = len("2026-01-22T09:30")
 _SIGNATURE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{3,79}")
 
 
@@ -85,11 +86,13 @@ def _refuse_unrefined(repo: Repository, settings: Settings, wp_id: str) -> None:
 
 def _refuse_same_minute(repo: Repository, clock: Clock, path: str, wp_id: str, signature: str) -> None:
     """Who signs in the minute in which a refinement was last changed has not read it."""
-    changed = _changed_at(repo, path)
-    now = clock.now()
-    if (changed.astimezone(UTC).replace(second=0, microsecond=0)) == now.replace(second=0, microsecond=0):
+    data = (repo.root / path).read_bytes()
+    begun = read_refinement(data, path).refinement.date[:_MINUTE]
+    changed = utc_text(_changed_at(repo, path))[:_MINUTE]
+    now = utc_text(clock.now())[:_MINUTE]
+    if now in (begun, changed):
         raise UsageError(
-            f"{path} was changed in this minute ({changed.astimezone(UTC):%H:%M} UTC): read it before you sign",
+            f"{path} was changed in this minute ({now} UTC): read it before you sign",
             next_step=f"in the next minute: handshake sign {wp_id} {signature}",
         )
 
