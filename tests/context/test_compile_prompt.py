@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from handshake.context.compile import PreviousIteration, compile_context
+from handshake.context.compile import DoneTask, PreviousIteration, compile_context
 from handshake.domain.errors import EnvironmentProblem
 from handshake.domain.microtask import DoneCriterion, FileAccess, VerificationSpec
 from handshake.domain.reply import EditOutcome
@@ -30,7 +30,9 @@ FAILED = PreviousIteration(
     validation_tail="E       assert 3.0 == 2\n1 failed in 0.01s\n",
     locations=(("tests/test_stats.py", 5, "AssertionError"),),
     reply_summary="calc/stats.py was rewritten",
+    evidence_ref="jobs/job-1/steps/MT-001_iter-001/validation.json",
 )
+DONE = DoneTask("MT-000", "x", True, "summaries/MT-000.md")
 
 
 def outside_fences(prompt: str) -> list[str]:
@@ -74,10 +76,17 @@ def test_stable_prefix_is_the_same_in_all_iterations(request_for, profile, tree)
     (tree / "calc/stats.py").write_text("def mean(values):\n    return 2\n")
     later = compile_context(
         request_for(
-            profile=profile, previous=FAILED, iteration=3, level=1, step_id="later", done_mts=(("MT-000", "x"),)
+            profile=profile,
+            previous=FAILED,
+            iteration=3,
+            level=1,
+            step_id="later",
+            done_mts=(DONE,),
         )
     ).envelope
-    assert first.stable_prefix == later.stable_prefix
+    noted = compile_context(request_for(profile=profile, human_notes=("Mind the zero.",))).envelope
+    assert first.stable_prefix == later.stable_prefix == noted.stable_prefix
+    assert "Note of the person in charge: Mind the zero.\n" in noted.variable_suffix
     assert first.variable_suffix != later.variable_suffix
     assert first.stable_prefix.startswith("# SYSTEM RULES\n")
     assert "\n# YOUR TASK\n" in first.stable_prefix

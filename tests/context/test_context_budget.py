@@ -67,7 +67,9 @@ def test_never_over_the_budget(definition, texts, count, token_budget, window, p
             worktree=Path(folder),
             model_id="m",
             profile=profile,
-            previous=None if tail is None else PreviousIteration(outcome="RETRY", validation_tail=tail),
+            previous=None
+            if tail is None
+            else PreviousIteration(outcome="RETRY", validation_tail=tail, evidence_ref="steps/1/reply.md"),
             context_window=window,
             reserved_output_tokens=256,
             count_tokens=count,

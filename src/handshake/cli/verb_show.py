@@ -42,7 +42,7 @@ def show(
         write_json(found) if as_json else _write_run(run)
         return
     mt_id, _, number = rest.partition("/")
-    step = _step_of(run, mt_id, number)
+    step = step_of(run, mt_id, number)
     document = _step_document(run, mt_id, step)
     if as_json:
         write_json(document)
@@ -50,7 +50,8 @@ def show(
         _write_step(document)
 
 
-def _step_of(run: Run, mt_id: str, number: str) -> str:
+def step_of(run: Run, mt_id: str, number: str) -> str:
+    """The id of an MT's step: the one of that number, or the last."""
     from handshake.domain.ledger import step_id
 
     if mt_id not in run.plan.order:

@@ -8,34 +8,34 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from handshake.context.errors import ContextGuardFailed, PromptInjectionFound
-from handshake.context.guards import Compiled, run_guards
+from handshake.context.guards import Compiled, matches, run_guards
 from handshake.context.injection import reject_injections
 from handshake.context.papers import context_snapshot, retrieval_trace
-from handshake.context.plan import query_plan, query_text
+from handshake.context.plan import query_plan
+from handshake.context.previous import PreviousSection, previous_section
 from handshake.context.render import Templates
-from handshake.context.request import CompiledContext, ContextRequest, EditForm, JobBoundary, PreviousIteration
-from handshake.context.retrieve import Place, rank
-from handshake.context.scope import Held, Scope, failing_lines, held_back, read_scope
-from handshake.context.sections import (
-    Definition,
-    completion_section,
-    definition_section,
-    previous_section,
-    status_section,
+from handshake.context.request import (
+    CompiledContext,
+    ContextRequest,
+    DoneTask,
+    EditForm,
+    JobBoundary,
+    PreviousIteration,
 )
+from handshake.context.retrieve import Place
+from handshake.context.scope import Held, Scope, held_back, read_scope
+from handshake.context.search import retrieve
+from handshake.context.sections import Definition, completion_section, definition_section, status_section
 from handshake.context.spans import Chosen, Piece, choose
-from handshake.domain.context import (
-    IdsHash,
-    PromptEnvelope,
-    QueryPlan,
-    RetrievalTrace,
-    ids_hash,
-)
+from handshake.context.stage import stage_keys
+from handshake.domain.context import IdsHash, PromptEnvelope, QueryPlan, RetrievalTrace, ids_hash
+from handshake.source.index import SourceIndex
 
 __all__ = [
     "CompiledContext",
     "ContextGuardFailed",
     "ContextRequest",
+    "DoneTask",
     "JobBoundary",
     "PreviousIteration",
     "PromptInjectionFound",
@@ -56,7 +56,8 @@ def compile_context(request: ContextRequest) -> CompiledContext:
     """
     # a provider may ask its server to count: no text is counted twice
     request = dataclasses.replace(request, count_tokens=cache(request.count_tokens))
-    scope = read_scope(request)
+    index = request.index or SourceIndex(None)
+    scope = read_scope(request, index)
     waived = reject_injections(scope.texts(request), request.injection_waivers, request.extra_patterns)
     sections = _fixed_sections(request, scope)
     limit = min(request.mt.token_budget, request.context_window - request.reserved_output_tokens)
@@ -68,23 +69,32 @@ def compile_context(request: ContextRequest) -> CompiledContext:
             next_step="a model with a larger context window, or a packet with fewer and shorter criteria",
         )
     plan = query_plan(request, limit - bare)
-    places = rank(query_text(request), scope.sources, frozenset(request.mt.files.writable), failing_lines(request))
-    places = places[: plan.budgets.max_candidates_total]
-    chosen, envelope, forms = _fit(request, scope, sections, places, plan, limit)
+    found = retrieve(request, plan, scope, index)
+    chosen, envelope, forms = _fit(request, scope, sections, found.places, plan, limit)
     cut = tuple(f"read: {source.path}" for source in scope.sources if source.cut)
     trace = retrieval_trace(
         request,
         plan,
-        places,
+        found,
         chosen,
         _budgets_applied(request, plan, sections, chosen, envelope, limit),
-        (*sections.flags, *chosen.truncation_flags, *cut),
-        (*scope.warnings, *waived, *_unseen(scope, chosen)),
+        (*sections.previous.flags, *sections.flags, *chosen.truncation_flags, *cut),
+        (*scope.warnings, *found.warnings, *waived, *_unseen(scope, chosen)),
     )
-    candidates = ids_hash([f"{place.candidate.candidate_id}@{place.source.digest}" for place in places])
-    run_guards(_compiled(request, plan, trace, envelope, candidates, chosen, scope, limit))
-    snapshot = context_snapshot(request, scope, trace, envelope, candidates)
-    return CompiledContext(envelope=envelope, query_plan=plan, trace=trace, snapshot=snapshot, edit_forms=forms)
+    candidates = ids_hash([f"{place.candidate.candidate_id}@{place.source.digest}" for place in found.places])
+    published = _published(request, sections, chosen, scope)
+    payload = None if published is None else f"local:{envelope.hashes['full_prompt_hash']}"
+    run_guards(_compiled(request, plan, trace, envelope, candidates, chosen, scope, sections, limit, payload))
+    return CompiledContext(
+        envelope=envelope,
+        query_plan=plan,
+        trace=trace,
+        snapshot=context_snapshot(request, scope, trace, envelope, candidates, payload),
+        edit_forms=forms,
+        edges={path: tuple(sorted(targets)) for path, targets in scope.edges.items()},
+        published_prompt=envelope.full_prompt if published is None else published,
+        template_texts=sections.templates.texts,
+    )
 
 
 @dataclass(frozen=True)
@@ -94,7 +104,7 @@ class _Sections:
     system: str
     definition: Definition
     status: str
-    previous: str
+    previous: PreviousSection
     flags: tuple[str, ...]
     templates: Templates = field(repr=False)
 
@@ -109,21 +119,20 @@ class _Sections:
         last = request.profile == "tiny"
         pieces = sorted(chosen.pieces, key=lambda piece: piece.writable) if last else chosen.pieces
         files = self.templates.render("files", pieces=pieces, new_files=scope.missing)
-        whole = {p.source.path: p.source.lines for p in chosen.pieces if p.writable and p.whole}
+        whole = {p.source.path: p.source for p in chosen.pieces if p.writable and p.whole}
         closing = completion_section(request, self.templates, forms, whole, scope.missing)
-        return self.status + files + self.previous + closing, forms
+        return self.status + files + self.previous.text + closing, forms
 
 
 def _fixed_sections(request: ContextRequest, scope: Scope) -> _Sections:
-    templates = Templates(request.profile, request.templates)
+    templates = Templates(request.profile, request.templates, request.template_texts)
     definition = definition_section(request, templates)
-    previous, flags = previous_section(request, templates, scope.line)
     return _Sections(
         system=templates.render("system"),
         definition=definition,
         status=status_section(request, templates),
-        previous=previous,
-        flags=(*definition.left_out, *flags),
+        previous=previous_section(request, templates, scope),
+        flags=definition.left_out,
         templates=templates,
     )
 
@@ -138,7 +147,7 @@ def _fit(
 ) -> tuple[Chosen, PromptEnvelope, dict[str, EditForm]]:
     """Choose, assemble, count; while the whole is over the limit, choose again with less."""
     budget = plan.budgets.max_total_evidence_tokens
-    held = held_back(request, scope.read, scope.modify) if request.profile == "tiny" else Held(scope.read, ())
+    held = held_back(request, scope) if request.profile == "tiny" else Held(scope.read, ())
     prefix = sections.prefix
     while True:
         chosen = choose(
@@ -178,6 +187,16 @@ def _edit_form(request: ContextRequest, path: str, whole: Mapping[str, Piece], s
     return "whole" if fits else "search_replace"
 
 
+def _published(request: ContextRequest, sections: _Sections, chosen: Chosen, scope: Scope) -> str | None:
+    """The prompt without the text of files that are local only; None where it shows none of them."""
+    if not any(matches(piece.source.path, request.local_only) for piece in chosen.pieces):
+        return None
+    pieces = tuple(
+        dataclasses.replace(piece, withheld=matches(piece.source.path, request.local_only)) for piece in chosen.pieces
+    )
+    return sections.prefix + sections.suffix(request, dataclasses.replace(chosen, pieces=pieces), scope)[0]
+
+
 def _compiled(
     request: ContextRequest,
     plan: QueryPlan,
@@ -186,20 +205,24 @@ def _compiled(
     candidates: IdsHash,
     chosen: Chosen,
     scope: Scope,
+    sections: _Sections,
     limit: int,
+    payload: str | None,
 ) -> Compiled:
-    limit_inline = plan.budgets.tool_delta_inline_char_limit
-    tail = request.previous.validation_tail[-limit_inline:] if request.previous else ""
+    shown = tuple((piece.source.path, piece.text) for piece in chosen.pieces)
     return Compiled(
         request=request,
         plan=plan,
         trace=trace,
         envelope=envelope,
         candidates=candidates,
-        shown=tuple((piece.source.path, piece.text) for piece in chosen.pieces),
-        inline_outputs=(("validation output", tail, False),) if tail else (),
+        shown=(*shown, *sections.previous.quoted),
+        inline_outputs=sections.previous.outputs,
         cut_reads=tuple(source.path for source in scope.sources if source.cut),
         limit=limit,
+        packs=tuple(source.pack for source in scope.sources if source.pack is not None),
+        cache_keys=stage_keys(request, plan, scope),
+        local_only_ref=payload,
     )
 
 
@@ -225,7 +248,7 @@ def _budgets_applied(
         "system_rules": count(sections.system),
         "mt_definition": count(sections.definition.text),
         "iteration_context": count(sections.status),
-        "previous_output": count(sections.previous) if sections.previous else 0,
+        "previous_output": count(sections.previous.text) if sections.previous.text else 0,
         "file_contents": chosen.tokens,
         "file_contents_limit": plan.budgets.max_total_evidence_tokens,
     }

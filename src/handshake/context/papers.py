@@ -5,8 +5,8 @@ from __future__ import annotations
 from handshake.context.normalize import normalized_query_hash
 from handshake.context.plan import route_taken
 from handshake.context.request import ContextRequest
-from handshake.context.retrieve import Place
 from handshake.context.scope import Scope
+from handshake.context.search import Found
 from handshake.context.spans import Chosen, Piece
 from handshake.domain.canonical import hash_of
 from handshake.domain.clock import uuid_from
@@ -36,7 +36,7 @@ def _piece_ref(piece: Piece) -> SourceRef:
 def retrieval_trace(
     request: ContextRequest,
     plan: QueryPlan,
-    places: tuple[Place, ...],
+    found: Found,
     chosen: Chosen,
     budgets_applied: dict[str, int],
     flags: tuple[str, ...],
@@ -48,8 +48,8 @@ def retrieval_trace(
         trace_id=uuid_from(f"{request.job_id}/{request.step_id}/trace"),
         query_plan_id=plan.plan_id,
         normalized_query_hash=normalized_query_hash(plan.query_text),
-        route_taken=route_taken(plan),
-        candidates=tuple(place.candidate for place in places),
+        route_taken=route_taken(plan, found.said, found.hits),
+        candidates=tuple(place.candidate for place in found.places),
         selected=tuple(
             Selected(ref=ref, final_rank=rank_, final_score=piece.score, why=piece.why)
             for rank_, (ref, piece) in enumerate(zip(refs, chosen.pieces, strict=True), start=1)
@@ -67,13 +67,19 @@ def retrieval_trace(
         budgets_applied=budgets_applied,
         truncation_flags=tuple(dict.fromkeys(flags)),
         warnings=warnings,
+        cache_keys=found.keys,
     )
 
 
 def context_snapshot(
-    request: ContextRequest, scope: Scope, trace: RetrievalTrace, envelope: PromptEnvelope, candidates: IdsHash
+    request: ContextRequest,
+    scope: Scope,
+    trace: RetrievalTrace,
+    envelope: PromptEnvelope,
+    candidates: IdsHash,
+    local_only_ref: str | None = None,
 ) -> ContextSnapshot:
-    """What the model saw and why, by hash."""
+    """What the model saw and why, by hash. `local_only_ref` names a payload that is in the protected store alone."""
     files = request.mt.files
     return ContextSnapshot(
         context_snapshot_id=uuid_from(f"{request.job_id}/{request.step_id}/snapshot"),
@@ -91,4 +97,5 @@ def context_snapshot(
         prompt_envelope_hashes=envelope.hashes,
         seed=request.seed,
         warnings=(*trace.warnings, *trace.truncation_flags),
+        local_only_payload_ref=local_only_ref,
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from handshake.context.errors import ContextGuardFailed
 from handshake.context.request import ContextRequest
 from handshake.domain.clock import uuid_from
 from handshake.domain.context import EvidenceBudgets, QueryPlan, RouteEntry, RouteTaken
@@ -18,10 +21,14 @@ _ROUTE = (
     ("local_web_cache", "stored pages"),
     ("bounded_read_only", "the files in scope themselves"),
 )
-_ABSENT = {
-    "context_packs": "skipped: no pack store",
+ABSENT = {
     "shadow_ws_vector": "skipped: no vector index",
     "local_web_cache": "skipped: no page cache",
+}
+CACHED_STAGES = {
+    "context_packs": "context_packs",
+    "knowledge_graph": "candidates",
+    "shadow_ws_lexical": "candidates",
 }
 
 
@@ -42,7 +49,7 @@ def query_plan(request: ContextRequest, evidence_tokens: int) -> QueryPlan:
             RouteEntry(
                 store=store,
                 purpose=purpose,
-                max_candidates=0 if store in _ABSENT else MAX_CANDIDATES,
+                max_candidates=0 if store in ABSENT else MAX_CANDIDATES,
                 required=store == "bounded_read_only",
             )
             for store, purpose in _ROUTE
@@ -53,13 +60,36 @@ def query_plan(request: ContextRequest, evidence_tokens: int) -> QueryPlan:
             max_candidates_total=MAX_CANDIDATES,
             max_read_tokens=MAX_READ_TOKENS,
         ),
-        filters={"allow_external_fetch": False, "paths": [*request.mt.files.read, *request.mt.files.writable]},
+        filters={
+            "allow_external_fetch": False,
+            "trust_min": -1,
+            "paths": [*request.mt.files.read, *request.mt.files.writable],
+        },
         determinism_mode=request.determinism_mode,
     )
 
 
-def route_taken(plan: QueryPlan) -> tuple[RouteTaken, ...]:
-    """Each store of the plan's route with what came of it; one that is not there says so."""
-    return tuple(
-        RouteTaken(store=entry.store, reason=_ABSENT.get(entry.store, entry.purpose)) for entry in plan.route
-    )
+def route_taken(
+    plan: QueryPlan, said: Mapping[str, str] | None = None, hits: frozenset[str] = frozenset()
+) -> tuple[RouteTaken, ...]:
+    """Each store of the plan's route with what came of it; one that is not there says so.
+
+    Args:
+        plan: the plan.
+        said: what came of a store, where there is something to say.
+        hits: the stores whose answer was in the cache.
+
+    Raises:
+        ContextGuardFailed: a store that the plan requires is not there.
+    """
+    taken = []
+    for entry in plan.route:
+        if entry.store in ABSENT and entry.required:
+            raise ContextGuardFailed(
+                "RetrievalBudgetGuard",
+                f"the plan requires {entry.store}, which is not there",
+                next_step="take it out of the plan's required stores",
+            )
+        reason = ABSENT.get(entry.store) or (said or {}).get(entry.store) or entry.purpose
+        taken.append(RouteTaken(store=entry.store, reason=reason, cache_hit=entry.store in hits))
+    return tuple(taken)

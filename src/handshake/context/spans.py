@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from handshake.context.blocks import blocks_of
 from handshake.context.fences import fenced, language_of
 from handshake.context.retrieve import Place
 from handshake.context.sources import SourceFile
@@ -33,6 +32,7 @@ class Piece:
     why: str
     score: float = 0.0
     outline: str = ""
+    withheld: bool = False
 
     @property
     def whole(self) -> bool:
@@ -43,10 +43,12 @@ class Piece:
     def text(self) -> str:
         """The piece as it stands in the prompt."""
         path = self.source.path
-        if self.outline:
+        if self.outline and not self.withheld:
             return f"OUTLINE: {path}\n{fenced(self.outline)}"
         place = "" if self.whole else f" (lines {self.start}-{self.end} of {len(self.source.lines)})"
         body = "".join(line + "\n" for line in self.source.lines[self.start - 1 : self.end])
+        if self.withheld:
+            body = f"(kept on this machine; SHA-256 of the file {self.source.digest})\n"
         return f"FILE: {path}{place}\n{fenced(body, language_of(path))}"
 
 
@@ -144,8 +146,8 @@ class _Rows:
         shown: set[int] = set()
         last = len(source.lines)
         ranked = [place for place in self._places if place.source.path == source.path]
-        least = WORTH_SHOWING * ranked[0].candidate.base_score if ranked else 0.0
-        ranked = [place for place in ranked if place.candidate.base_score >= least][: self._max_per_file]
+        least = WORTH_SHOWING * ranked[0].evidence if ranked else 0.0
+        ranked = [place for place in ranked if place.evidence >= least][: self._max_per_file]
         for place in ranked:
             block = place.block
             near = range(max(1, block.start - NEIGHBOUR_LINES), min(last, block.end + NEIGHBOUR_LINES) + 1)
@@ -156,8 +158,8 @@ class _Rows:
         if not shown and ranked:
             shown = self._cut(source, ranked[0], budget, writable)
         pieces = self._spans(source, shown, writable, ranked)
-        outline = self._outline(source, shown, writable)
-        return [*pieces, outline] if pieces and outline and self.cost(*pieces, outline) <= budget else pieces
+        outline = self._outline(source, shown, writable, budget - self.cost(*pieces)) if pieces else None
+        return [*pieces, outline] if outline else pieces
 
     def _spans(self, source: SourceFile, shown: set[int], writable: bool, ranked: Sequence[Place]) -> list[Piece]:
         pieces = []
@@ -182,10 +184,18 @@ class _Rows:
             self.flags.append(f"cut: {source.path}:{place.block.start + low}")
         return set(range(place.block.start, place.block.start + low))
 
-    def _outline(self, source: SourceFile, shown: set[int], writable: bool) -> Piece | None:
-        rest = [b for b in blocks_of(source.path, source.lines) if b.signature and b.start not in shown]
-        text = "".join(f"{block.start}: {block.signature}\n" for block in rest)
-        return Piece(source, rest[0].start, rest[-1].end, writable, "signatures", 0.0, text) if rest else None
+    def _outline(self, source: SourceFile, shown: set[int], writable: bool, budget: int) -> Piece | None:
+        """The signatures of what is not shown, without those inside a definition where all do not fit."""
+        anchors = source.pack.anchors if source.pack is not None else ()
+        rest = [anchor for anchor in anchors if anchor.excerpt_hint and anchor.start not in shown]
+        for most in (1000, 0):
+            kept = [anchor for anchor in rest if anchor.depth <= most]
+            text = "".join(f"{a.start}: {'  ' * a.depth}{a.excerpt_hint}\n" for a in kept)
+            if kept:
+                piece = Piece(source, kept[0].start, kept[-1].end, writable, "signatures: its pack", 0.0, text)
+                if self.cost(piece) <= budget:
+                    return piece
+        return None
 
 
 def _runs(numbers: set[int]) -> list[tuple[int, int]]:

@@ -154,6 +154,18 @@ class Recorder(Record):
     retention_days: int = Field(default=30, ge=1)
 
 
+class Context(Record):
+    """How prompts are compiled. Globs cross folders; nothing here can start a program."""
+
+    determinism: Literal["replay", "strict"] = "replay"
+    index: bool = True
+    index_files: int = Field(default=50_000, ge=0)
+    injection_patterns: tuple[str, ...] = ()
+    not_exportable: tuple[str, ...] = ()
+    local_only: tuple[str, ...] = ()
+    templates: str | None = None
+
+
 class Identity(Record):
     """Who machine-written commits are by."""
 
@@ -178,6 +190,7 @@ class Settings(Record):
     daemon: Daemon = Field(default_factory=Daemon)
     worktrees: Worktrees = Field(default_factory=Worktrees)
     tracking: Tracking = Field(default_factory=Tracking)
+    context: Context = Field(default_factory=Context)
     recorder: Recorder = Field(default_factory=Recorder)
     identity: Identity = Field(default_factory=Identity)
 

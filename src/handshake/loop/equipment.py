@@ -10,6 +10,7 @@ from handshake.models.chain import ProviderPool
 from handshake.models.replies import ReplyStore
 from handshake.repo.store import ObjectStore
 from handshake.repo.workspace import Workspace
+from handshake.source.index import SourceIndex
 from handshake.toolbus.bus import ToolBus
 
 
@@ -28,6 +29,7 @@ class Equipment(CodeSide):
 
     pool: ProviderPool
     bus: ToolBus
+    index: SourceIndex
 
     def close(self) -> None:
         """End the child processes that serve models."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from handshake.domain.canonical import utc_text
 from handshake.domain.errors import UsageError
 from handshake.loop.activate import read_runnable_packet
@@ -23,6 +25,7 @@ from handshake.models.replies import ReplyStore
 from handshake.repo.locks import RunLock, read_heartbeat
 from handshake.repo.store import ObjectStore, TrackingBranch, clear_stale_ref_lock, held_ref
 from handshake.repo.workspace import Workspace
+from handshake.source.index import SourceIndex
 from handshake.toolbus.bus import ToolBus
 from handshake.toolbus.capabilities import profiles_of
 from handshake.toolbus.conformance import failing_engines
@@ -60,7 +63,8 @@ def run_packet(around: Surroundings, wp_id: str, *, again: bool = False) -> Run:
                 preflight(resolve_chain(run.job.execution_policy, settings), around.repo.root)
             recover(run, reply_store(run), utc_text(before.ts) if before else None)
         lock.workflow_run_id = run.job.workflow_run_id
-        carry_on(run, equip(run, objects, pool))
+        with closing(SourceIndex(around.repo.state_dir / "context")) as index:
+            carry_on(run, equip(run, objects, pool, index))
         branch.repack()
         return run
 
@@ -98,7 +102,7 @@ def _smallest_named(levels: tuple[ResolvedLevel, ...]) -> int:
     return min(named, default=UNKNOWN_WINDOW)
 
 
-def equip(run: Run, objects: ObjectStore, pool: ProviderPool) -> Equipment:
+def equip(run: Run, objects: ObjectStore, pool: ProviderPool, index: SourceIndex) -> Equipment:
     """The tools of this run."""
     around, settings = run.around, run.around.settings
     workspace = workspace_of(run, objects)
@@ -120,7 +124,7 @@ def equip(run: Run, objects: ObjectStore, pool: ProviderPool) -> Equipment:
         artifact_prefix=run.paths.root,
         repository=around.repo.common_dir,
     )
-    return Equipment(workspace, objects, reply_store(run), pool, bus)
+    return Equipment(workspace, objects, reply_store(run), pool, bus, index)
 
 
 def workspace_of(run: Run, objects: ObjectStore) -> Workspace:

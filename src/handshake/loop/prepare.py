@@ -6,29 +6,30 @@ has the same content key, so its stored reply is found.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 from handshake.context.compile import compile_context
-from handshake.context.injection import PATTERNS
-from handshake.context.request import CompiledContext, ContextRequest, PreviousIteration
+from handshake.context.request import CompiledContext
+from handshake.domain.canonical import sha256_hex
+from handshake.domain.errors import StateCorruption
 from handshake.domain.ledger import LedgerStep, StepStatus, idempotency_key, step_id
 from handshake.domain.microtask import MicroTaskDefinition
 from handshake.domain.modelcall import ModelRequest, Sampling
-from handshake.domain.progress import MtStatus
 from handshake.domain.record import Record
-from handshake.domain.reply import EditOutcome, ValidationResult
 from handshake.domain.settings import ModelConfig
 from handshake.domain.states import Phase
-from handshake.gates.failures import failing_locations
+from handshake.loop.context_request import context_request, previous_iteration, protected_store
 from handshake.loop.equipment import Equipment
 from handshake.loop.frame import framing_grammar
 from handshake.loop.limits import LONGEST_ITERATION_S, TOKENS_PER_ITERATION
+from handshake.loop.recorded import CountedTexts, record_request
 from handshake.loop.run import Run
 from handshake.models.lora import choose_lora
-from handshake.models.profiles import PROFILES, EditForm, Profile
+from handshake.models.profiles import PROFILES, Profile
 from handshake.models.provider import Provider
+from handshake.repo.atomic import write_durably
 
 
 class StoredRequest(Record):
@@ -47,6 +48,7 @@ class StoredRequest(Record):
     context_snapshot_id: str
     lora_version: str | None = None
     context_window: int | None = None
+    local_only_payload_ref: str | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ def prepare(run: Run, equipment: Equipment, mt: MicroTaskDefinition) -> Prepared
     this_step = step_id(mt.mt_id, number)
     prepared = as_published(run, this_step)
     if prepared is not None and run.ledger.step(this_step) is not None:
+        _refuse_changed(run, prepared)
         _begin(run, prepared, mt, fresh=False)
         return prepared
     return _prepare_anew(run, equipment, mt, number, this_step)
@@ -99,11 +102,35 @@ def as_published(run: Run, of_step: str) -> Prepared | None:
     stored = run.artifact_record(run.paths.step(of_step, "request.json"), StoredRequest)
     if stored is None:
         return None
+<<<<<<< HEAD
     data = run.verbatim(run.paths.step(of_step, "prompt.md"))
     if data is None:  # it held a secret, and was sent from another clone: it is compiled anew here
         return None
     prompt = data.decode("utf-8")
     return Prepared(of_step, int(of_step.rpartition("-")[2]), stored, prompt)
+=======
+    data = run.artifact(run.paths.step(of_step, "prompt.md")) or b""
+    if stored.local_only_payload_ref:  # what must not leave this machine is in the protected store alone
+        place = _local_payload(run, of_step)
+        data = place.read_bytes() if place.is_file() else b""
+    return Prepared(of_step, int(of_step.rpartition("-")[2]), stored, data.decode("utf-8", errors="replace"))
+
+
+def _refuse_changed(run: Run, prepared: Prepared) -> None:
+    """See that a published step has the prompt that was announced, and its plan: no plan, no call.
+
+    Raises:
+        StateCorruption: it has not.
+    """
+    whole = sha256_hex(prepared.prompt) == prepared.stored.prompt_hash
+    if not whole or run.artifact(run.paths.step(prepared.step_id, "query_plan.json")) is None:
+        what = "its query plan is missing" if whole else "its prompt is not the one that was announced"
+        raise StateCorruption(f"{prepared.step_id}: {what}", next_step=f"handshake log {run.job.wp_id}")
+
+
+def _local_payload(run: Run, this_step: str) -> Path:
+    return protected_store(run) / run.job.job_id / f"{this_step}.md"
+>>>>>>> 8891fa0 (Prompts from fresh digests, the import graph and the repository's words; twelve guards; a step's prompt is replayed hash for hash)
 
 
 def _prepare_anew(run: Run, equipment: Equipment, mt: MicroTaskDefinition, number: int, this_step: str) -> Prepared:
@@ -128,7 +155,21 @@ def _prepare_anew(run: Run, equipment: Equipment, mt: MicroTaskDefinition, numbe
     run.around.watcher.working(f"{mt.mt_id} compiling the prompt")
     profile = PROFILES[provider.facts.profile]
     config = run.around.settings.models.get(level.model_id, ModelConfig())
-    compiled = compile_context(_context_request(run, equipment, mt, this_step, iteration, provider, profile, config))
+    request = context_request(
+        run,
+        equipment,
+        mt,
+        this_step,
+        iteration,
+        provider,
+        profile,
+        config,
+        framed=_is_framed(profile, config, provider, mt),
+        seed=_drawn_seed(config, number) if _is_seeded(run, config) else None,
+        said=run.around.watcher.working,
+    )
+    counted = CountedTexts(request.count_tokens, exact=provider.facts.exact_tokens)
+    compiled = compile_context(dataclasses.replace(request, count_tokens=counted))
     stored = StoredRequest(
         model_id=level.model_id,
         lora_id=lora_id,
@@ -143,132 +184,28 @@ def _prepare_anew(run: Run, equipment: Equipment, mt: MicroTaskDefinition, numbe
         context_snapshot_id=compiled.snapshot.context_snapshot_id,
         lora_version=choice.lora.version if choice.lora else None,
         context_window=provider.facts.context_window,
+        local_only_payload_ref=compiled.snapshot.local_only_payload_ref,
     )
     prepared = Prepared(this_step, number, stored, compiled.envelope.full_prompt)
     _store(run, prepared, compiled)
+    record_request(run, request, compiled, counted)
     _begin(run, prepared, mt, fresh=True)
     return prepared
-
-
-def _context_request(
-    run: Run,
-    equipment: Equipment,
-    mt: MicroTaskDefinition,
-    this_step: str,
-    iteration: int,
-    provider: Provider,
-    profile: Profile,
-    config: ModelConfig,
-) -> ContextRequest:
-    state, policy = run.job.execution_state, run.job.execution_policy
-    entry = run.entry(mt.mt_id)
-    if entry.extra_notes:
-        notes = "\n".join(filter(None, (mt.notes, *entry.extra_notes)))
-        mt = mt.model_copy(update={"notes": notes})
-    return ContextRequest(
-        job_id=run.job.job_id,
-        wp_id=run.job.wp_id,
-        step_id=this_step,
-        mt=mt,
-        plan=run.plan,
-        worktree=equipment.workspace.path,
-        model_id=state.current_model_id,
-        lora_id=state.current_lora_id,
-        model_tier=provider.facts.tier,
-        level=state.current_escalation_level,
-        max_level=len(policy.escalation_chain) - 1,
-        iteration=iteration,
-        max_iterations=policy.max_iterations_per_mt,
-        previous=_previous(run, mt.mt_id, equipment.workspace.path),
-        done_mts=tuple((e.mt_id, e.name) for e in run.progress.micro_tasks if e.status is MtStatus.COMPLETED),
-        profile=profile.name,
-        edit_form=_edit_form(run, mt.mt_id, config.edit_forms or profile.edit_forms),
-        context_window=provider.facts.context_window,
-        reserved_output_tokens=config.max_output_tokens or profile.max_output_tokens,
-        count_tokens=provider.count_tokens,
-        determinism_mode="replay",
-        seed=config.seed,
-        created_at=run.around.clock.now(),
-        injection_waivers=_injection_waivers(run),
-        policy_profile_id=run.job.profile_id,
-        templates=None,
-        frame_given=_is_framed(profile, config, provider, mt),
-    )
-
-
-def _injection_waivers(run: Run) -> tuple[tuple[str, str], ...]:
-    """Path and pattern of each waiver that names both. Contract: `context.md`, Guards."""
-    from handshake.domain.packet_text import read_packet
-
-    packet = read_packet(run.packet, run.job.workspace.packet_path).packet
-    return tuple(
-        (path, pattern)
-        for waiver in (packet.waivers if packet else ())
-        for pattern in PATTERNS
-        if pattern in " ".join(waiver.text.casefold().split())
-        for path in (*waiver.paths, *waiver.patterns)
-    )
-
-
-def _edit_form(run: Run, mt_id: str, forms: tuple[EditForm, ...]) -> Literal["whole", "search_replace", "either"]:
-    """The model's forms; after two failures of one form in a row, the other. Contract: `models.md`."""
-    if len(forms) == 1:
-        return forms[0]
-    failed: list[str] = []
-    for row in run.entry(mt_id).iterations[-2:]:
-        outcomes = _outcomes(run, row.step_id)
-        failed += [o.form for o in outcomes if not o.applied][:1]
-    if len(failed) == 2 and failed[0] == failed[1]:
-        return "search_replace" if failed[0] == "whole" else "whole"
-    return "either"
-
-
-def _outcomes(run: Run, of_step: str) -> tuple[EditOutcome, ...]:
-    stored = run.artifact_json(run.paths.step(of_step, "edits.json")) or {}
-    kept = stored.get("kept", 0)
-    for sample in stored.get("samples", []):
-        if sample["sample"] == kept:
-            return tuple(EditOutcome.model_validate(o) for o in sample["outcomes"])
-    return ()
-
-
-def _previous(run: Run, mt_id: str, worktree: Path) -> PreviousIteration | None:
-    """What the last iteration left, read from the branch: nothing of a conversation is carried over."""
-    iterations = run.entry(mt_id).iterations
-    if not iterations:
-        return None
-    last = iterations[-1]
-    edits = run.artifact_json(run.paths.step(last.step_id, "edits.json")) or {}
-    verdicts = run.artifact_json(run.paths.step(last.step_id, "validation.json")) or {"results": []}
-    results = [ValidationResult.model_validate(v) for v in verdicts["results"]]
-    judged = next((r for r in results if r.sample == edits.get("kept", 0)), None)
-    tails = [s.stdout_tail + s.stderr_tail for s in judged.spec_results if not s.passed] if judged else []
-    output = "\n".join(tails)
-    kept: dict[str, Any] = next((s for s in edits.get("samples", []) if s["sample"] == edits.get("kept", 0)), {})
-    return PreviousIteration(
-        outcome=last.outcome.value,
-        error=last.error_summary,
-        edit_outcomes=_outcomes(run, last.step_id),
-        validation_tail=output,
-        locations=tuple(
-            (place.path, place.line, place.message) for place in failing_locations(output, root=str(worktree))
-        ),
-        reply_summary=kept.get("summary", ""),
-        malformed=kept.get("malformed"),
-        checks_passed=_only_the_claim_failed(run, judged),
-    )
-
-
-def _only_the_claim_failed(run: Run, judged: ValidationResult | None) -> bool:
-    """Whether the files stand as the last iteration left them, and every command passed on them."""
-    kept = run.job.execution_state.current_iteration > 1 and run.job.execution_policy.carry_over.retry == "keep"
-    return kept and judged is not None and bool(judged.spec_results) and all(s.passed for s in judged.spec_results)
 
 
 def _is_framed(profile: Profile, config: ModelConfig, provider: Provider, mt: MicroTaskDefinition) -> bool:
     """Whether a grammar holds the reply's frame: then the prompt need not spell the closing block out."""
     wanted = profile.grammar if config.grammar is None else config.grammar
     return wanted and provider.facts.supports_grammar and len(mt.files.writable) == 1
+
+
+def _drawn_seed(config: ModelConfig, number: int) -> int:
+    return 1000 * (config.seed or 0) + number
+
+
+def _is_seeded(run: Run, config: ModelConfig) -> bool:
+    """Whether the seed is one that somebody chose: strict determinism asks for that."""
+    return config.seed is not None or run.around.settings.context.determinism == "replay"
 
 
 def _sampling(
@@ -288,13 +225,13 @@ def _sampling(
     grammar = None
     if _is_framed(profile, config, provider, mt):
         path = mt.files.writable[0]
-        previous = _previous(run, mt.mt_id, equipment.workspace.path)
+        previous = previous_iteration(run, mt.mt_id, equipment.workspace.path)
         claim_only = previous is not None and previous.checks_passed
         grammar = framing_grammar(mt, path, equipment.workspace.read(path), claim_only=claim_only)
     return Sampling(
         temperature=config.temperature if config.temperature is not None else profile.temperature,
         # each iteration draws anew, and a replay draws the same
-        seed=1000 * (config.seed or 0) + number,
+        seed=_drawn_seed(config, number),
         max_output_tokens=max(16, min(most, room, window)),
         samples=config.samples or profile.samples,
         grammar=grammar,
@@ -305,7 +242,10 @@ def _store(run: Run, prepared: Prepared, compiled: CompiledContext) -> None:
     def at(name: str) -> str:
         return run.paths.step(prepared.step_id, name)
 
-    run.store(at("prompt.md"), prepared.prompt.encode("utf-8"), "prompt_payload")
+    if compiled.snapshot.local_only_payload_ref:
+        # what is published is the prompt without those files; the prompt itself stays here
+        write_durably(_local_payload(run, prepared.step_id), prepared.prompt.encode("utf-8"), mode=0o600)
+    run.store(at("prompt.md"), compiled.published_prompt.encode("utf-8"), "prompt_payload")
     run.store_record(at("context_snapshot.json"), compiled.snapshot)
     run.store_record(at("query_plan.json"), compiled.query_plan)
     run.store_record(at("retrieval_trace.json"), compiled.trace)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Collection, Iterator
+from typing import Protocol
 
-from handshake.source.languages import Import, Language, language_of
+from handshake.source.languages import Import, Language, Outline, language_of
 from handshake.source.project import Project
 
 MOST_TEST_FILES = 400
@@ -17,10 +18,30 @@ _DEPTH = 6
 _WORDS = re.compile(r"\w+")
 
 
+class FileView(Protocol):
+    """The files that imports are looked up in: a commit's tree, or a worktree."""
+
+    def has(self, path: str) -> bool:
+        """Whether the file is there."""
+        ...
+
+    def in_folder(self, folder: str) -> tuple[str, ...]:
+        """The files directly in a folder (`""` is the root), sorted."""
+        ...
+
+    def text(self, path: str) -> str | None:
+        """The file's text; None if it is absent or no text."""
+        ...
+
+    def outline(self, path: str) -> Outline:
+        """Definitions and imports of the file."""
+        ...
+
+
 class ImportGraph:
     """Import edges of a project, found as they are asked for."""
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: FileView) -> None:
         self._project = project
         self._direct: dict[str, tuple[str, ...]] = {}
         self._close: dict[str, frozenset[str]] = {}

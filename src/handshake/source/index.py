@@ -86,10 +86,11 @@ class SourceIndex:
     """The index of one repository; any number of processes may use the same folder.
 
     Args:
-        folder: where the file is kept, outside of every worktree, e.g. `.git/handshake/context`.
+        folder: where the file is kept, outside of every worktree, e.g. `.git/handshake/context`; None keeps
+            all of it in the memory of this process.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | None) -> None:
         self._store = IndexStore(folder, toolchain_hash())
         self._memory: OrderedDict[tuple[str, str], FileDigest] = OrderedDict()
 
@@ -99,8 +100,8 @@ class SourceIndex:
         return self._store.problem
 
     @property
-    def path(self) -> Path:
-        """The index's file."""
+    def path(self) -> Path | None:
+        """The index's file, where there is one."""
         return self._store.path
 
     def digest(
@@ -132,6 +133,18 @@ class SourceIndex:
         if len(self._memory) > KEPT_IN_MEMORY:
             self._memory.popitem(last=False)
 
+    def knows(self, tree_id: str) -> bool:
+        """Whether the words of a tree are counted."""
+        return self._store.tree_files(tree_id) is not None
+
+    def stage(self, key: str) -> bytes | None:
+        """What was kept under exactly this key."""
+        return self._store.stage(key)
+
+    def put_stage(self, key: str, payload: bytes) -> None:
+        """Keep an answer under its key."""
+        self._store.put_stage(key, payload)
+
     def counts(self, tree_id: str, words: Iterable[str]) -> WordCounts | None:
         """In how many files of a tree each word stands; None where the index was not brought to that tree."""
         files = self._store.tree_files(tree_id)
@@ -151,9 +164,7 @@ class SourceIndex:
         known = self._store.tree_files(tree.tree_id)
         if known is not None or self._store.problem is not None:
             return Refreshed(known or 0, 0, 0)
-        from filelock import FileLock
-
-        with FileLock(self._store.path.with_suffix(".lock")):  # a second run waits, and finds the work done
+        with self._store.writing():  # a second run waits, and finds the work done
             known = self._store.tree_files(tree.tree_id)
             if known is not None:
                 return Refreshed(known, 0, 0)

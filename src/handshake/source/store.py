@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -39,8 +39,8 @@ class IndexStore:
     `problem` says in a line why the store is not used any more, None while all is well.
     """
 
-    def __init__(self, folder: Path, toolchain: str) -> None:
-        self.path = folder / f"index-{toolchain[:16]}.sqlite"
+    def __init__(self, folder: Path | None, toolchain: str) -> None:
+        self.path = None if folder is None else folder / f"index-{toolchain[:16]}.sqlite"
         self.problem: str | None = None
         self._connected: sqlite3.Connection | None = None
         self._healed = False
@@ -174,8 +174,22 @@ class IndexStore:
             self._give_up(error.strerror or str(error))
         return otherwise
 
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the lock of long work, which one process does at a time; a killed one lets it go."""
+        if self.path is None:
+            yield
+            return
+        from filelock import FileLock
+
+        with FileLock(self.path.with_suffix(".lock")):
+            yield
+
     def _connection(self) -> sqlite3.Connection:
-        if self._connected is None:
+        if self._connected is None and self.path is None:
+            self._connected = sqlite3.connect(":memory:", isolation_level=None)
+            self._connected.executescript(_SCHEMA)
+        elif self._connected is None and self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             is_new = not self.path.exists()
             db = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
@@ -185,11 +199,14 @@ class IndexStore:
             db.execute("pragma synchronous = normal")
             db.executescript(_SCHEMA)
             if is_new:
-                self._drop_old()
+                self._drop_old(self.path)
+        assert self._connected is not None
         return self._connected
 
     def _move_aside(self) -> bool:
         self.close()
+        if self.path is None:
+            return False
         try:
             for suffix in ("-wal", "-shm"):
                 self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
@@ -198,21 +215,22 @@ class IndexStore:
             return False
         return True
 
-    def _drop_old(self) -> None:
-        """Indexes of toolchains that nobody used for a month."""
-        for old in self.path.parent.glob("index-*.sqlite*"):
+    @staticmethod
+    def _drop_old(path: Path) -> None:
+        """Remove indexes of toolchains that nobody used for a month."""
+        for old in path.parent.glob("index-*.sqlite*"):
             with contextlib.suppress(OSError):
-                if not old.name.startswith(self.path.name) and time.time() - old.stat().st_mtime > OLD_AFTER_S:
+                if not old.name.startswith(path.name) and time.time() - old.stat().st_mtime > OLD_AFTER_S:
                     old.unlink()
 
     def _give_up(self, why: str) -> None:
-        self.problem = f"the index {self.path.name} is not used: {why}"
+        self.problem = f"the index {self.path.name if self.path else 'in memory'} is not used: {why}"
         with contextlib.suppress(sqlite3.Error):
             self.close()
 
 
 @contextlib.contextmanager
-def _transaction(db: sqlite3.Connection):  # type: ignore[no-untyped-def]
+def _transaction(db: sqlite3.Connection) -> Iterator[None]:
     """All of it or none, and the write lock from the start: two writers wait for each other, none fails late."""
     db.execute("begin immediate")
     try:
