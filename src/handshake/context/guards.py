@@ -55,7 +55,7 @@ def context_determinism(compiled: Compiled) -> str | None:
     """Strict without a seed; a replay whose candidates are not the stored ones."""
     request = compiled.request
     if request.determinism_mode == "strict" and request.seed is None:
-        return "determinism is strict and no seed is recorded"
+        return f"determinism is strict and models.{request.model_id}.seed is not set"
     stored = request.stored_candidates
     if stored is not None and stored != compiled.candidates:
         return f"the candidates are not the stored ones ({compiled.candidates.count} now, {stored.count} stored)"

@@ -93,8 +93,9 @@ def indexed_tree(run: Run, index: SourceIndex, said: Callable[[str], None]) -> s
 
 def protected_store(run: Run) -> Path:
     """Where prompts are kept that must not leave this machine: a folder that only its owner can read."""
-    folder = run.around.repo.state_dir / "local"
+    folder = run.around.repo.state_dir / "verbatim"
     folder.mkdir(mode=0o700, exist_ok=True)
+    folder.chmod(0o700)
     return folder
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 
 from handshake.context.compile import compile_context
 from handshake.context.request import CompiledContext
@@ -20,7 +19,7 @@ from handshake.domain.modelcall import ModelRequest, Sampling
 from handshake.domain.record import Record
 from handshake.domain.settings import ModelConfig
 from handshake.domain.states import Phase
-from handshake.loop.context_request import context_request, previous_iteration, protected_store
+from handshake.loop.context_request import context_request, previous_iteration
 from handshake.loop.equipment import Equipment
 from handshake.loop.frame import framing_grammar
 from handshake.loop.limits import LONGEST_ITERATION_S, TOKENS_PER_ITERATION
@@ -29,7 +28,6 @@ from handshake.loop.run import Run
 from handshake.models.lora import choose_lora
 from handshake.models.profiles import PROFILES, Profile
 from handshake.models.provider import Provider
-from handshake.repo.atomic import write_durably
 
 
 class StoredRequest(Record):
@@ -102,18 +100,12 @@ def as_published(run: Run, of_step: str) -> Prepared | None:
     stored = run.artifact_record(run.paths.step(of_step, "request.json"), StoredRequest)
     if stored is None:
         return None
-<<<<<<< HEAD
     data = run.verbatim(run.paths.step(of_step, "prompt.md"))
-    if data is None:  # it held a secret, and was sent from another clone: it is compiled anew here
+    withheld = stored.local_only_payload_ref and sha256_hex(data or b"") != stored.prompt_hash
+    if data is None or withheld:  # it held what must not leave the clone that sent it: it is compiled anew here
         return None
     prompt = data.decode("utf-8")
     return Prepared(of_step, int(of_step.rpartition("-")[2]), stored, prompt)
-=======
-    data = run.artifact(run.paths.step(of_step, "prompt.md")) or b""
-    if stored.local_only_payload_ref:  # what must not leave this machine is in the protected store alone
-        place = _local_payload(run, of_step)
-        data = place.read_bytes() if place.is_file() else b""
-    return Prepared(of_step, int(of_step.rpartition("-")[2]), stored, data.decode("utf-8", errors="replace"))
 
 
 def _refuse_changed(run: Run, prepared: Prepared) -> None:
@@ -126,11 +118,6 @@ def _refuse_changed(run: Run, prepared: Prepared) -> None:
     if not whole or run.artifact(run.paths.step(prepared.step_id, "query_plan.json")) is None:
         what = "its query plan is missing" if whole else "its prompt is not the one that was announced"
         raise StateCorruption(f"{prepared.step_id}: {what}", next_step=f"handshake log {run.job.wp_id}")
-
-
-def _local_payload(run: Run, this_step: str) -> Path:
-    return protected_store(run) / run.job.job_id / f"{this_step}.md"
->>>>>>> 8891fa0 (Prompts from fresh digests, the import graph and the repository's words; twelve guards; a step's prompt is replayed hash for hash)
 
 
 def _prepare_anew(run: Run, equipment: Equipment, mt: MicroTaskDefinition, number: int, this_step: str) -> Prepared:
@@ -243,9 +230,9 @@ def _store(run: Run, prepared: Prepared, compiled: CompiledContext) -> None:
         return run.paths.step(prepared.step_id, name)
 
     if compiled.snapshot.local_only_payload_ref:
-        # what is published is the prompt without those files; the prompt itself stays here
-        write_durably(_local_payload(run, prepared.step_id), prepared.prompt.encode("utf-8"), mode=0o600)
-    run.store(at("prompt.md"), compiled.published_prompt.encode("utf-8"), "prompt_payload")
+        run.withhold(at("prompt.md"), prepared.prompt.encode("utf-8"), compiled.published_prompt.encode("utf-8"))
+    else:
+        run.store(at("prompt.md"), prepared.prompt.encode("utf-8"), "prompt_payload")
     run.store_record(at("context_snapshot.json"), compiled.snapshot)
     run.store_record(at("query_plan.json"), compiled.query_plan)
     run.store_record(at("retrieval_trace.json"), compiled.trace)

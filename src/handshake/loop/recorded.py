@@ -109,16 +109,16 @@ def record_request(run: Run, request: ContextRequest, compiled: CompiledContext,
     )
     # not the canonical layout: that normalises text, and a prompt is made of texts as they are
     text = recorded.model_dump_json(indent=1, exclude_none=True) + "\n"
-    run.store(run.paths.step(request.step_id, NAME), text.encode("utf-8"))
+    run.store(run.paths.step(request.step_id, NAME), text.encode("utf-8"), "prompt_payload")
 
 
 def recorded_request(run: Run, step_id: str) -> RecordedRequest | None:
-    """What a step was compiled from; None where an older Handshake did not record it.
+    """What a step was compiled from; None where it is not on record, or only with secrets masked.
 
     Raises:
         StateCorruption: the record does not parse.
     """
-    data = run.artifact(run.paths.step(step_id, NAME))
+    data = run.verbatim(run.paths.step(step_id, NAME))
     if data is None:
         return None
     try:

@@ -165,7 +165,7 @@ def _reply_again(run: Run, again: Replayed, recorded: RecordedRequest, before: d
         raise UsageError(f"{step_id} got no reply", next_step=f"handshake show {run.job.wp_id}")
     kept = int(edits["kept"])
     reply = _recorded_reply(run, prepared)
-    text = (run.artifact(run.paths.step(step_id, "reply.md")) or b"").decode("utf-8")
+    text = (run.verbatim(run.paths.step(step_id, "reply.md")) or b"").decode("utf-8")
     where = "reply.md on the tracking branch"
     if reply is not None:
         where = f"the reply store, key {reply.content_key[:12]}"

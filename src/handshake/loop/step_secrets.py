@@ -37,6 +37,7 @@ class StepSecrets:
         self._mask = SecretMask(known_secrets(settings, os.environ))
         self._found: dict[str, tuple[str, ...]] = {}
         self._shown: dict[str, bytes] = {}
+        self._withheld: set[str] = set()
 
     def masked(self, value: Any) -> Any:
         """A record, JSON value or text as plain JSON, its texts without secrets."""
@@ -54,11 +55,20 @@ class StepSecrets:
         if not masked.kinds:
             self._found.pop(path, None)
             return data
-        if kind in _KEPT:
+        if kind in _KEPT and path not in self._withheld:
             write_durably(self._place(path), data, mode=0o600)
         self._found[path] = masked.kinds
         self._shown[path] = masked.text.encode("utf-8")
         return self._shown[path]
+
+    def withhold(self, path: str, data: bytes) -> None:
+        """Keep a prompt as it is; what is published in its place is not the prompt, and never takes its place here.
+
+        Raises:
+            ResourceExhausted, EnvironmentProblem: it cannot be kept.
+        """
+        write_durably(self._place(path), data, mode=0o600)
+        self._withheld.add(path)
 
     def kept(self, path: str) -> bytes | None:
         """The verbatim prompt or reply of that path, if this clone kept one."""
