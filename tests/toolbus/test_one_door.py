@@ -51,6 +51,51 @@ def test_programs_are_started_in_few_places() -> None:
     assert calls == set()
 
 
+# who writes files, and what: none of it is a worktree's file on a model's behalf but the engine's
+MAY_WRITE = {
+    "toolbus/workspace.py": "an MT's edits: the engine",
+    "toolbus/": "scratch folders, control groups, conformance",
+    "repo/": "git folders, and worktrees as commits and records have them",
+    "config/trust.py": "the user's record of trust",
+    "recorder/": "the journal and the query store",
+    "models/": "stored replies, model files, a child's log",
+    "daemon/": "its own board in the git folder",
+    "gates/hooks.py": "git hooks, asked for by the user",
+    "gates/validators/own.py": "a scratch copy of what a check is to read",
+    "governance/": "packets, boards and records that the user asked for, in the user's checkout",
+    "source/store.py": "the index, in a folder of its own",
+    "loop/step_secrets.py": "what was masked, in the git folder",
+    "loop/calibrate.py": "a scratch folder",
+    "cli/": "what the user asked a verb to write",
+}
+WRITERS = {"write_text", "write_bytes", "unlink", "rename", "mkdir", "rmdir", "symlink_to", "hardlink_to", "touch"}
+WRITERS |= {"chmod", "lchmod", "rmtree", "copyfile", "copytree", "move", "mkstemp", "mkdtemp", "NamedTemporaryFile"}
+WRITERS |= {"TemporaryDirectory", "makedirs", "removedirs", "truncate", "write_durably"}
+
+
+def writes(node: ast.AST) -> bool:
+    """Whether a call changes files: by its name, or opens one to be written."""
+    if not isinstance(node, ast.Call):
+        return False
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    if name == "move" and ast.unparse(node.func) != "shutil.move":
+        return False  # of states and of groups
+    if name != "open":
+        return name in WRITERS
+    given = [*node.args, *(keyword.value for keyword in node.keywords if keyword.arg == "mode")]
+    return any(isinstance(arg, ast.Constant) and str(arg.value)[:1] in "wax" and arg.value for arg in given)
+
+
+def test_files_are_written_in_few_places() -> None:
+    found = {
+        f"{name}:{node.lineno}"
+        for name, tree in sources()
+        for node in ast.walk(tree)
+        if writes(node) and not name.startswith(tuple(MAY_WRITE))
+    }
+    assert found == set()
+
+
 def test_only_the_bus_knows_the_engines() -> None:
     for name, tree in sources():
         for module, what in imports(tree):
