@@ -17,6 +17,7 @@ def test_a_dropped_packet_runs_to_done(ready):
     before = ready.user_state()
     done = ready.handshake("run", WP)
     assert f"{WP}: completed" in done.stdout
+    assert "sandbox " in done.stderr
     assert ready.user_state() == before
 
     # one commit for each micro-task, the packet as checkpoint before, status and evidence after

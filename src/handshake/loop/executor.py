@@ -113,6 +113,7 @@ def equip(run: Run, objects: ObjectStore, pool: ProviderPool, index: SourceIndex
         run.emit(event_type, payload, key=key, mt_id=mt_id)
 
     sandbox = choose_sandbox(settings.sandbox)
+    around.watcher.note(sandbox.describe())
     bus = ToolBus(
         worktree=workspace.path,
         clock=around.clock,
