@@ -25,26 +25,24 @@ def report(
     as_json: Json = False,
 ) -> None:
     """A run as one self-contained HTML page. Example: handshake report WP-1-Demo -o run.html"""
-    from handshake.cli.verb_status import load_runs
+    from handshake.cli.verb_status import look_at
     from handshake.repo.atomic import write_durably
     from handshake.report.page import render
 
     around = open_surroundings(context.obj)
-    runs = load_runs(around, wp_id)
-    if not runs:
-        raise UsageError(f"{wp_id} has no run yet", next_step=f"handshake run {wp_id}")
+    run = look_at(around, wp_id)
     place = output or Path(f"{wp_id}.html")
     _refuse_other_file(place, named=output is not None)
-    page = render(runs[0]).encode("utf-8")
+    page = render(run).encode("utf-8")
     if str(place) == "-":
         sys.stdout.buffer.write(page)
         return
     write_durably(place, page)
     if as_json:
-        write_json({"wp_id": wp_id, "status": runs[0].job.status.value, "file": str(place), "bytes": len(page)})
+        write_json({"wp_id": wp_id, "status": run.job.status.value, "file": str(place), "bytes": len(page)})
         return
     write(f"{place}: {len(page) / 1000:.0f} kB")
-    if not runs[0].ended:
+    if not run.ended:
         note(context.obj, f"handshake: {wp_id} still goes on; the page shows it as of its last commit")
 
 

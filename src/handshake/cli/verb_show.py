@@ -26,14 +26,11 @@ def show(
     as_json: Json = False,
 ) -> None:
     """A run, a micro-task or one step. Example: handshake show WP-1-Demo/MT-001/1"""
-    from handshake.cli.verb_status import describe, load_runs
+    from handshake.cli.verb_status import describe, look_at
 
     around = open_surroundings(context.obj)
     wp_id, _, rest = what.partition("/")
-    runs = load_runs(around, wp_id)
-    if not runs:
-        raise UsageError(f"{wp_id} has no run yet", next_step=f"handshake run {wp_id}")
-    run = runs[0]
+    run = look_at(around, wp_id)
     if not rest:
         found: dict[str, Any] = {
             **describe(run),

@@ -12,6 +12,7 @@ from handshake.domain.states import JobStatus
 
 if TYPE_CHECKING:
     from handshake.loop.run import Run, Surroundings
+    from handshake.recorder.job_history import Unreadable
 
 _EXIT = {
     JobStatus.COMPLETED: ExitCode.DONE,
@@ -34,7 +35,7 @@ def status(
 ) -> None:
     """Where each run stands. Example: handshake status"""
     around = open_surroundings(context.obj)
-    rows = [describe(run) for run in load_runs(around, wp_id)]
+    rows = [_row(run) for run in visible_runs(around, wp_id)]
     if wp_id and not rows:
         raise UsageError(f"{wp_id} has no run yet", next_step=f"handshake run {wp_id}")
     if as_json:
@@ -55,6 +56,68 @@ def load_runs(around: Surroundings, wp_id: str | None = None) -> list[Run]:
     names = [wp_id] if wp_id else tracked_packets(around.repo, namespace)
     branches = [TrackingBranch(around.repo, name, namespace=namespace) for name in names]
     return [run for branch in branches if branch.tip() and (run := load_run(around, branch))]
+
+
+def visible_runs(around: Surroundings, wp_id: str | None = None) -> list[Run | Unreadable]:
+    """The newest job of each tracking branch, by name: those of this clone, then fetched ones that it lacks.
+
+    For those who look. A run that was fetched is read where it was fetched to, and nothing may be written there.
+    One that cannot be read stands in the list with why, unless it alone was asked for.
+
+    Raises:
+        StateCorruption: the packet that was asked for has no commit that holds together.
+    """
+    from handshake.domain.errors import StateCorruption
+    from handshake.loop.recover import load_run
+    from handshake.recorder.job_history import Unreadable
+    from handshake.recorder.sources import tracking_refs
+    from handshake.repo.store import TrackingBranch
+
+    found: dict[str, Run | Unreadable] = {}
+    for ref in tracking_refs(around.repo, around.settings.tracking.namespace):
+        if ref.wp_id in found or wp_id not in (None, ref.wp_id):
+            continue
+        try:
+            run = load_run(around, TrackingBranch(around.repo, ref.wp_id, namespace=ref.namespace))
+        except (StateCorruption, UsageError) as error:
+            if wp_id is not None:
+                raise
+            found[ref.wp_id] = Unreadable(ref.wp_id, error.what)
+        else:
+            if run is not None:
+                found[ref.wp_id] = run
+    return [found[name] for name in sorted(found)]
+
+
+def look_at(around: Surroundings, wp_id: str) -> Run:
+    """One run, here or fetched, to be read only.
+
+    Raises:
+        UsageError: there is none.
+        StateCorruption: no commit of it holds together.
+    """
+    from handshake.loop.run import Run
+
+    for run in visible_runs(around, wp_id):
+        if isinstance(run, Run):
+            return run
+    raise UsageError(f"{wp_id} has no run yet", next_step=f"handshake run {wp_id}")
+
+
+def remote_of(run: Run) -> str | None:
+    """Where a run was fetched from, or None for one of this clone."""
+    rest = run.branch.ref.removeprefix("refs/remotes/")
+    return None if rest == run.branch.ref else rest.partition("/")[0]
+
+
+def _row(run: Run | Unreadable) -> dict[str, Any]:
+    from handshake.recorder.job_history import Unreadable
+
+    if not isinstance(run, Unreadable):
+        return describe(run)
+    next_step = f"git log --stat {run.where}"
+    return {"wp_id": run.where, "status": "unreadable", "gate_reason": None, "error": run.why, "micro_tasks": [],
+            "next": [f"look: {next_step}"]}  # fmt: skip
 
 
 def exit_code_of(status: JobStatus) -> int:
@@ -92,6 +155,7 @@ def describe(run: Run) -> dict[str, Any]:
         "duration_ms": job.metrics.duration_ms,
         "wp_branch": job.workspace.wp_branch,
         "tracking_branch": run.branch.ref.removeprefix("refs/heads/"),
+        "remote": remote_of(run),
         "next": next_commands(run),
     }
 
@@ -99,6 +163,8 @@ def describe(run: Run) -> dict[str, Any]:
 def next_commands(run: Run) -> list[str]:
     """What a person would do now."""
     job, wp = run.job, run.job.wp_id
+    if remote_of(run) is not None:
+        return [f"look: handshake report {wp}"]
     if job.status in (JobStatus.COMPLETED, JobStatus.COMPLETED_WITH_ISSUES):
         return _after_completion(run)
     if job.status is JobStatus.AWAITING_USER:
@@ -130,6 +196,7 @@ def _after_completion(run: Run) -> list[str]:
 def _write_row(row: dict[str, Any], *, detailed: bool) -> None:
     done = sum(mt["status"] in ("completed", "skipped") for mt in row["micro_tasks"])
     gate = f" ({row['gate_reason']})" if row["gate_reason"] else ""
+    gate += f" [{row['remote']}]" if row.get("remote") else ""
     write(f"{row['wp_id']}: {row['status']}{gate}, {done} of {len(row['micro_tasks'])} micro-tasks")
     if row["error"]:
         write(f"  {row['error']}")
