@@ -66,6 +66,8 @@ MAY_WRITE = {
     "source/store.py": "the index, in a folder of its own",
     "loop/step_secrets.py": "what was masked, in the git folder",
     "loop/calibrate.py": "a scratch folder",
+    "loop/replay.py": "a scratch folder",
+    "loop/context_request.py": "prompts that stay here, in the git folder",
     "cli/": "what the user asked a verb to write",
 }
 WRITERS = {"write_text", "write_bytes", "unlink", "rename", "mkdir", "rmdir", "symlink_to", "hardlink_to", "touch"}
