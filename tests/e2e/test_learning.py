@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
+from datetime import UTC, datetime
 
 import pytest
 import yaml
 from run_records import TRACK, WP, small_packet, tiny_packet
+
+from handshake.repo.git import find_repository
+from handshake.repo.store import TrackingBranch
 
 WRONG = '''FILE: shop/pricing.py
 ```python
@@ -35,6 +39,8 @@ RULES = [
     {"when": {"model": "errs", "mt": "MT-001"}, "reply": WRONG},
     {"when": {"model": "fails-on-purpose", "mt": "MT-001"}, "reply": ON_PURPOSE},
     {"when": {"model": "gives-up", "mt": "MT-001"}, "behave": "give_up"},
+    {"when": {"model": "errs-again", "mt": "MT-001"}, "reply": WRONG},
+    {"when": {"model": "errs-again", "mt": "MT-002"}, "behave": "give_up"},
     {"when": {"model": "lies", "mt": "MT-001"}, "behave": "lie"},
     {"when": {"model": "breaks", "mt": "MT-001"}, "behave": "error_500"},
     {"solve": "solution"},
@@ -236,6 +242,55 @@ def test_a_drop_back_is_on_record_with_what_came_of_it(lab):
         found
     )
     assert {row["failure_category"] for row in found} == {record["failure_category"]}
+
+
+def test_a_drop_back_that_did_not_hold(lab):
+    lab.drop(small_packet)
+    lab.served_by("errs-again", "solver", policy={"drop_back_strategy": "always"})
+    lab.handshake("run", WP)
+    record = lab.on_track("drop_backs/MT-001.json")
+    assert (record["next_mt_id"], record["outcome"]) == ("MT-002", "ESCALATED_AGAIN")
+    said = lab.handshake("skills", "refresh").stdout
+    assert f"drop-back after {record['failure_category']} at {record['task_tags'][0]}: 0 of 1 held (0%)" in said
+
+
+@pytest.mark.parametrize(("learned", "reason"), [(True, "learned: 6 of 6"), (False, "tends to come again")])
+def test_what_earlier_packets_taught_moves_smart_only_where_that_is_wanted(lab, learned, reason):
+    """Another packet's log says that drop-backs after such failures held, six times."""
+    repo = find_repository(lab.root)
+    outcome = {
+        "mt_id": "MT-001",
+        "wp_id": "WP-9-Other-v1",
+        "created_at": "2026-01-22T09:00:00Z",
+        "failure_category": "logic_error_regression",
+        "task_tags": ["python"],
+        "from_level": 1,
+        "to_level": 0,
+        "reason": "always",
+        "outcome": "SUCCEEDED",
+    }
+    rows = {f"jobs/one/drop_backs/MT-00{n}.json": json.dumps(outcome).encode() for n in range(1, 7)}
+    branch = TrackingBranch(repo, "WP-9-Other-v1")
+    branch.publish(rows, message="another packet", when=datetime(2026, 1, 22, tzinfo=UTC), expected=None)
+    lab.served_by("errs", "solver", policy={"drop_back_strategy": "smart"})
+    place = lab.root / ".handshake" / "config.yaml"
+    place.write_text(place.read_text() + f"drop_back: {{learned: {str(learned).lower()}}}\n")
+    lab.handshake("run", WP)
+    decision = lab.on_track("escalations/MT-001.json")["remediation"]["drop_back_decision"]
+    assert reason in decision["reason"]
+    assert decision["action"] == ("DROP_BACK" if learned else "STAY_ESCALATED")
+
+
+def test_candidates_of_other_clones_are_taken_only_when_asked_for(lab, tmp_path, make_shop):
+    taught(lab, "errs")
+    other = make_shop(tmp_path / "other" / "shop")
+    other.git("remote", "add", "origin", str(lab.root))
+    other.git("fetch", "-q", "origin")
+    assert other.json("distill", "list")["candidates"] == []
+    [row] = other.json("distill", "list", "--fetched")["candidates"]
+    assert row["distillation_eligible"] and row["refusals"] == []
+    assert other.handshake("distill", "export", "--format", "alpaca", "--fetched").stdout.count("\n") == 1
+    assert "VAT_PERCENT = 19" in other.handshake("distill", "show", f"{WP}/MT-001", "--fetched").stdout
 
 
 def test_skills_are_proposed_in_a_file_and_written_only_when_accepted(lab):

@@ -28,10 +28,11 @@ def register(app: typer.Typer) -> None:
 def list_candidates(
     context: typer.Context,
     wp: str | None = typer.Option(None, "--wp", help="Only this packet.", metavar="WP_ID"),
+    fetched: bool = typer.Option(False, "--fetched", help="Those of fetched branches too."),
     as_json: Json = False,
 ) -> None:
     """Candidates, their score, and why one is not exported. Example: handshake distill list"""
-    found = _candidates(open_surroundings(context.obj), wp)
+    found = _candidates(open_surroundings(context.obj), wp, fetched=fetched)
     if as_json:
         write_json({"candidates": [_describe(stored) for stored in found]})
         return
@@ -50,11 +51,13 @@ def list_candidates(
 def show(
     context: typer.Context,
     what: str = typer.Argument(help="WP_ID/MT-001.", metavar="WP_ID/MT_ID"),
+    fetched: bool = typer.Option(False, "--fetched", help="Those of fetched branches too."),
     as_json: Json = False,
 ) -> None:
     """A candidate with its prompts and replies. Example: handshake distill show WP-1-Demo/MT-001"""
     wp_id = what.partition("/")[0]
-    rows = [stored for stored in _candidates(open_surroundings(context.obj), wp_id) if stored.name == what]
+    found = _candidates(open_surroundings(context.obj), wp_id, fetched=fetched)
+    rows = [stored for stored in found if stored.name == what]
     if not rows:
         raise UsageError(f"there is no candidate {what}", next_step="handshake distill list")
     stored = rows[-1]
@@ -75,6 +78,7 @@ def export(
     form: str = typer.Option(..., "--format", help="openai-chat, sharegpt, alpaca or dpo.", metavar="FORMAT"),
     output: Path | None = typer.Option(None, "--output", "-o", help="Write here, not to stdout.", metavar="FILE"),
     wp: str | None = typer.Option(None, "--wp", help="Only this packet.", metavar="WP_ID"),
+    fetched: bool = typer.Option(False, "--fetched", help="Those of fetched branches too."),
 ) -> None:
     """Final, eligible candidates as JSON lines for a trainer. Example: handshake distill export --format dpo"""
     from handshake.learning.export import FORMATS
@@ -83,7 +87,7 @@ def export(
 
     if form not in FORMATS:
         raise UsageError(f"there is no format {form}", next_step=f"one of: {', '.join(FORMATS)}")
-    found = export_as(_candidates(open_surroundings(context.obj), wp), form)
+    found = export_as(_candidates(open_surroundings(context.obj), wp, fetched=fetched), form)
     for name, why in found.left_out:
         note(context.obj, f"left out {name}: {why}")
     if not found.rows:
@@ -96,10 +100,10 @@ def export(
     note(context.obj, f"exported {len(found.rows)} as {form}" + (f" to {output}" if output else ""))
 
 
-def _candidates(around: Surroundings, wp_id: str | None) -> list[StoredCandidate]:
+def _candidates(around: Surroundings, wp_id: str | None, *, fetched: bool) -> list[StoredCandidate]:
     from handshake.learning.candidates import stored_candidates
 
-    return list(stored_candidates(around.repo, around.settings.tracking.namespace, wp_id))
+    return list(stored_candidates(around.repo, around.settings.tracking.namespace, wp_id, fetched=fetched))
 
 
 def _describe(stored: StoredCandidate) -> dict[str, Any]:

@@ -11,17 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
 from handshake.domain.artifact import ArtifactHandle
 from handshake.domain.canonical import sha256_hex
-from handshake.domain.errors import StateCorruption
 from handshake.domain.learning import DistillationCandidate, StudentAttempt, TeacherSuccess
+from handshake.learning.records import JobRecords, recorded_jobs
 from handshake.learning.trust import STUDENT_NOT_REFUTED
 from handshake.repo.git import Repository
-from handshake.repo.store import TrackingBranch, tracked_packets
+from handshake.repo.tree import TreeView
 
-_PLACE = re.compile(r"jobs/([^/]+)/distillation/(MT-[0-9]{3})\.json")
 _FILE = re.compile(r"^diff --git (.*)$", re.MULTILINE)
 _BEFORE = re.compile(r"^index ([0-9a-f]+)\.\.[0-9a-f]+", re.MULTILINE)
 
@@ -70,39 +67,29 @@ class StoredCandidate:
 
 
 def stored_candidates(
-    repo: Repository, namespace: str = "handshake/track", wp_id: str | None = None
+    repo: Repository, namespace: str = "handshake/track", wp_id: str | None = None, *, fetched: bool = False
 ) -> Iterator[StoredCandidate]:
-    """Every candidate of every job, by packet, job and micro-task.
+    """Every candidate of every job, by packet, job and micro-task; with `fetched` those of fetched branches too.
 
     Raises:
         StateCorruption: a record on a branch cannot be read.
     """
-    for name in [wp_id] if wp_id else tracked_packets(repo, namespace):
-        branch = TrackingBranch(repo, name, namespace)
-        tip = branch.tip()
-        for path in branch.list("jobs", tip) if tip else ():
-            if found := _PLACE.fullmatch(path):
-                yield _stored(branch, tip, path, found.group(1))
+    for job in recorded_jobs(repo, namespace, wp_id=wp_id, fetched=fetched):
+        for path in job.micro_task_files("distillation"):
+            yield _stored(job, path)
 
 
-def _stored(branch: TrackingBranch, tip: str | None, path: str, job_id: str) -> StoredCandidate:
-    try:
-        candidate = DistillationCandidate.model_validate_json(branch.read(path, tip) or b"")
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise StateCorruption(
-            f"{path} on {branch.ref} is no candidate: {'.'.join(map(str, first['loc']))}: {first['msg']}",
-            next_step=f"git log -p {branch.ref} -- {path}",
-        ) from None
-    ledger = json.loads(branch.read(f"jobs/{job_id}/run_ledger.json", tip) or b"{}")
+def _stored(job: JobRecords, path: str) -> StoredCandidate:
+    candidate = job.read(path, DistillationCandidate)
+    ledger = json.loads(job.view.read(f"jobs/{job.job_id}/run_ledger.json") or b"{}")
     replies = {
         step["output_artifact_ref"]["path"]: step["output_artifact_ref"]["content_hash"]
         for step in ledger.get("steps", ())
         if step.get("output_artifact_ref")
     }
-    student = _texts(branch, tip, candidate.student_attempt, replies)
-    teacher = _texts(branch, tip, candidate.teacher_success, replies) if candidate.teacher_success else None
-    return StoredCandidate(job_id, candidate, student, teacher, tuple(_refusals(candidate, teacher)))
+    student = _texts(job.view, candidate.student_attempt, replies)
+    teacher = _texts(job.view, candidate.teacher_success, replies) if candidate.teacher_success else None
+    return StoredCandidate(job.job_id, candidate, student, teacher, tuple(_refusals(candidate, teacher)))
 
 
 def _refusals(candidate: DistillationCandidate, teacher: SideTexts | None) -> Iterator[str]:
@@ -127,17 +114,15 @@ def holds_secret(side: SideTexts) -> bool:
     return any(True for text in (side.prompt, side.output) if text for _ in found_secrets(text))
 
 
-def _texts(
-    branch: TrackingBranch, tip: str | None, side: StudentAttempt | TeacherSuccess, replies: dict[str, str]
-) -> SideTexts:
+def _texts(view: TreeView, side: StudentAttempt | TeacherSuccess, replies: dict[str, str]) -> SideTexts:
     """Each text must fit the candidate's own hash and the one that the run wrote down when it was used."""
     prompt, output = side.prompt_snapshot_ref, side.output_snapshot_ref
     folder = prompt.path.rpartition("/")[0]
-    request: dict[str, Any] = json.loads(branch.read(f"{folder}/request.json", tip) or b"{}")
-    patch = (branch.read(f"{folder}/changes.patch", tip) or b"").decode("utf-8", errors="replace")
+    request: dict[str, Any] = json.loads(view.read(f"{folder}/request.json") or b"{}")
+    patch = (view.read(f"{folder}/changes.patch") or b"").decode("utf-8", errors="replace")
     return SideTexts(
-        _text(branch, tip, prompt, request.get("prompt_hash")),
-        _text(branch, tip, output, replies.get(output.path)),
+        _text(view, prompt, request.get("prompt_hash")),
+        _text(view, output, replies.get(output.path)),
         request.get("profile"),
         tuple(zip(_FILE.findall(patch), _BEFORE.findall(patch), strict=False)),
     )
@@ -149,8 +134,8 @@ def _answer_one_question(student: SideTexts, teacher: SideTexts) -> bool:
     return student.profile == teacher.profile and bool(shared) and all(mine[f] == theirs[f] for f in shared)
 
 
-def _text(branch: TrackingBranch, tip: str | None, handle: ArtifactHandle, recorded: str | None) -> str | None:
-    data = branch.read(handle.path, tip)
+def _text(view: TreeView, handle: ArtifactHandle, recorded: str | None) -> str | None:
+    data = view.read(handle.path)
     if data is None or not data.strip() or not handle.exportable:
         return None
     if not sha256_hex(data) == handle.content_hash == recorded:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from pydantic import ValidationError
-
-from handshake.domain.errors import StateCorruption
 from handshake.domain.learning import DropBackOutcome
+from handshake.learning.records import recorded_jobs
 from handshake.repo.git import Repository
-from handshake.repo.store import TrackingBranch, tracked_packets
 
 ENOUGH = 5
 DROP_FROM = 0.7
 STAY_BELOW = 0.4
 
-_PLACE = re.compile(r"jobs/[^/]+/drop_backs/MT-[0-9]{3}\.json")
 _UNTAGGED = "untagged"
 
 
@@ -82,19 +77,9 @@ def recorded_outcomes(repo: Repository, namespace: str = "handshake/track") -> I
     Raises:
         StateCorruption: a record on a branch cannot be read.
     """
-    for name in tracked_packets(repo, namespace):
-        branch = TrackingBranch(repo, name, namespace)
-        tip = branch.tip()
-        for path in branch.list("jobs", tip) if tip else ():
-            if not _PLACE.fullmatch(path):
-                continue
-            try:
-                yield DropBackOutcome.model_validate_json(branch.read(path, tip) or b"")
-            except ValidationError as error:
-                raise StateCorruption(
-                    f"{path} on {branch.ref} is no drop-back: {error.errors()[0]['msg']}",
-                    next_step=f"git log -p {branch.ref} -- {path}",
-                ) from None
+    for job in recorded_jobs(repo, namespace):
+        for path in job.micro_task_files("drop_backs"):
+            yield job.read(path, DropBackOutcome)
 
 
 def _keys(tags: Iterable[str]) -> tuple[str, ...]:

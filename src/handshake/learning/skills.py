@@ -7,7 +7,6 @@ may edit, and accepts.
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,8 +22,8 @@ from handshake.domain.record import Record
 from handshake.domain.settings import LoraConfig
 from handshake.domain.states import JobStatus
 from handshake.learning.candidates import StoredCandidate
+from handshake.learning.records import recorded_jobs
 from handshake.repo.git import Repository
-from handshake.repo.store import TrackingBranch, tracked_packets
 
 ENOUGH_TASKS = 3
 WEAK_BELOW = 0.5
@@ -32,7 +31,6 @@ STRONG_FROM = 0.8
 DUE_FROM = 20
 DUE_FROM_IF_HIGH = 5
 
-_JOB = re.compile(r"jobs/([^/]+)/job\.json")
 _FINISHED = {JobStatus.COMPLETED, JobStatus.COMPLETED_WITH_ISSUES, JobStatus.FAILED}
 
 Priority = Literal["low", "normal", "high"]
@@ -96,22 +94,17 @@ class _Try:
 
 
 def finished_jobs(repo: Repository, namespace: str = "handshake/track") -> Iterator[FinishedJob]:
-    """Every job that ended by itself, by packet and age; cancelled and poisoned ones say nothing about a skill."""
-    for name in tracked_packets(repo, namespace):
-        branch = TrackingBranch(repo, name, namespace)
-        tip = branch.tip()
-        for path in branch.list("jobs", tip) if tip else ():
-            if not (found := _JOB.fullmatch(path)):
-                continue
-            root = f"jobs/{found.group(1)}"
-            job = Job.model_validate_json(branch.read(path, tip) or b"")
-            if job.status not in _FINISHED:
-                continue
-            yield FinishedJob(
-                job,
-                Plan.model_validate_json(branch.read(f"{root}/mt_definitions.json", tip) or b""),
-                ProgressArtifact.model_validate_json(branch.read(f"{root}/progress_artifact.json", tip) or b""),
-            )
+    """Every job that ended by itself, by packet and age; cancelled and poisoned ones say nothing of a skill.
+
+    Raises:
+        StateCorruption: a record on a branch cannot be read.
+    """
+    for records in recorded_jobs(repo, namespace):
+        root = f"jobs/{records.job_id}"
+        job = records.read(f"{root}/job.json", Job)
+        if job.status in _FINISHED:
+            plan = records.read(f"{root}/mt_definitions.json", Plan)
+            yield FinishedJob(job, plan, records.read(f"{root}/progress_artifact.json", ProgressArtifact))
 
 
 def propose(

@@ -317,7 +317,7 @@ Each commit on this branch is one state change of a run; the newest tells where 
 - `events/`: the journal, JSON lines
 - `steps/<step id>/`: prompt, reply, edits, validation, outputs and patch of one iteration
 - `worktree/`: the running micro-task's files; `git diff` of two commits shows what a step changed
-- `decisions/`: answers of humans at gates; `escalations/`, `distillation/`, `summaries/`
+- `decisions/`: answers of humans at gates; `escalations/`, `distillation/`, `drop_backs/`, `summaries/`
 
 Read it with `git log -p`, or with `handshake log` and `handshake show`. Only Handshake writes here.
 """
