@@ -14,6 +14,7 @@ from handshake.domain.reply import EditOutcome
 PREVIOUS_TOKENS = 200
 INLINE_CHARACTERS = 2000
 NEAR_LINES = 2
+MESSAGE, SHORT_MESSAGE = 200, 60
 
 Count = Callable[[str], int]
 
@@ -92,30 +93,32 @@ class _Kept:
 
 
 def _add_locations(kept: _Kept, previous: PreviousIteration, scope: Scope) -> tuple[tuple[str, str], ...]:
-    """The failing places, first ones first, each with its lines: as many as fit, and at least where they are."""
-    rows: list[str] = []
-    quoted: list[tuple[str, str]] = []
+    """The failing places, each with its lines: as much of each as lets all of them in, then as many as fit."""
+    places = list(dict.fromkeys(previous.locations))
+    if not places:
+        return ()
     outside = {source.path for source in scope.quoted}
-    left_out = False
-    for path, line, message in dict.fromkeys(previous.locations):
-        said = f"{path}:{line}: {' '.join(message.split())}".rstrip(": ")
-        near = NEAR_LINES if path in outside else 0
-        forms = dict.fromkeys((_with_lines(said, scope.around(path, line, near), line), said))
-        if near:
-            forms = dict.fromkeys((*list(forms)[:1], _with_lines(said, scope.around(path, line, 0), line), said))
-        for form in forms:
-            if kept.fits(_fails_here([*rows, form])):
-                rows.append(form)
-                if path in outside and form != said:
-                    quoted.append((path, form))
-                break
-        else:
-            left_out = True
+    rows: list[str] = []
+    for near, message in ((NEAR_LINES, MESSAGE), (0, MESSAGE), (0, SHORT_MESSAGE), (0, 0)):
+        rows = [_row(place, scope, near if place[0] in outside else 0, message) for place in places]
+        if kept.fits(_fails_here(rows)):
+            break
+    while rows and not kept.fits(_fails_here(rows)):
+        rows.pop()
     if rows:
         kept.items.append(_fails_here(rows))
-    if left_out:
+    if len(rows) < len(places):
         kept.flags.append("previous: locations")
-    return tuple(quoted)
+    shown = zip(places, rows, strict=False)
+    return tuple((path, row) for (path, _, _), row in shown if path in outside and "\n" in row)
+
+
+def _row(place: tuple[str, int, str], scope: Scope, near: int, message: int) -> str:
+    """A place, what was said there cut to `message` characters, and under it the lines within `near`."""
+    path, line, said = place
+    flat = " ".join(said.split())
+    short = flat if len(flat) <= message else flat[:message].rstrip() + "…" if message else ""
+    return _with_lines(f"{path}:{line}: {short}".rstrip(": "), scope.around(path, line, near), line)
 
 
 def _fails_here(rows: list[str]) -> str:

@@ -126,7 +126,8 @@ FORMATS: tuple[LocationFormat, ...] = (
     ),
     _form(
         "python traceback, last frame",
-        rf"^[E \t]*File \"(?P<path>[^\"\n]+)\", line {_LINE}(?:, in [^\n]*)?\n(?:[E ] [^\n]*\n){{0,3}}?"
+        rf"^[E \t]*File \"(?P<path>[^\"\n]+)\", line {_LINE}(?:, in [^\n]*)?\n"
+        r"(?:(?![E \t]*File \")[E ] [^\n]*\n){0,3}?"
         r"(?:E +)?(?P<message>[A-Za-z_][\w.]*(?:Error|Exception|Warning|Exit|Interrupt|Iteration)(?::[^\n]*)?)$",
         '  File "/w/tests/test_a.py", line 9, in test_sum\n    self.fail()\nAssertionError: -1 != 3',
         "/w/tests/test_a.py",
@@ -202,6 +203,13 @@ FORMATS: tuple[LocationFormat, ...] = (
         "node, jest",
         rf"^[ \t]+at (?:[^\n(]*\()?(?:async )?(?P<path>(?:file://)?(?:[A-Za-z]:)?[^\s:()]+\.[cm]?[jt]sx?):{_LINE}:\d+\)?$",
         "    at TestContext.<anonymous> (file:///w/a.test.js:5:10)",
+        "/w/a.test.js",
+        5,
+    ),
+    _form(
+        "node --test, a frame in TAP",
+        rf"^[ \t]+[^\n(]*\((?P<path>(?:file://)?(?:[A-Za-z]:)?/[^\s:()]+\.[cm]?[jt]sx?):{_LINE}:\d+\)$",
+        "    TestContext.<anonymous> (file:///w/a.test.js:5:10)",
         "/w/a.test.js",
         5,
     ),

@@ -175,13 +175,29 @@ def previous_iteration(run: Run, mt_id: str, worktree: Path) -> PreviousIteratio
         edit_outcomes=_outcomes(run, last.step_id),
         validation_tail=output,
         locations=tuple(
-            (place.path, place.line, place.message) for place in failing_locations(output, root=str(worktree))
+            (in_worktree(place.path, worktree, run.plan.definition(mt_id)), place.line, place.message)
+            for place in failing_locations(output, root=str(worktree))
         ),
         reply_summary=kept.get("summary", ""),
         malformed=kept.get("malformed"),
         checks_passed=_only_the_claim_failed(run, judged),
         evidence_ref=evidence.path if evidence else run.paths.step(last.step_id, "reply.md"),
     )
+
+
+def in_worktree(path: str, worktree: Path, mt: MicroTaskDefinition) -> str:
+    """A path that a tool named, relative to the worktree: some tools name files relative to the package they test.
+
+    One that is not there is looked for among the MT's files, then under the folders that its commands name.
+    """
+    if (worktree / path).is_file():
+        return path
+    among = [known for known in (*mt.files.writable, *mt.files.read) if known.endswith(f"/{path}")]
+    if len(among) == 1:
+        return among[0]
+    words = [word.removeprefix("./").removesuffix("/...") for spec in mt.verify for word in spec.command.split()]
+    under = [f"{word.rstrip('/')}/{path}" for word in words if word and not word.startswith(("-", "/", ".."))]
+    return next((found for found in under if (worktree / found).is_file()), path)
 
 
 def _only_the_claim_failed(run: Run, judged: ValidationResult | None) -> bool:
