@@ -140,13 +140,14 @@ def cut_power(way: str, folder: Path, commits: int) -> tuple[bool, bool]:
         root = make_repository(place / "repo")
         _run("sync", "-f", str(place))
         child = _child(way, root, 1_000_000)
-        assert child.stdout is not None
-        newest = [child.stdout.readline().split()[0] for _ in range(commits)][-1]
-        child.send_signal(signal.SIGSTOP)
-        shutil.copyfile(image, copy)
-        for end in (signal.SIGKILL, signal.SIGCONT):
-            child.send_signal(end)
-        child.communicate()
+        try:
+            assert child.stdout is not None
+            newest = [child.stdout.readline().split()[0] for _ in range(commits)][-1]
+            child.send_signal(signal.SIGSTOP)
+            shutil.copyfile(image, copy)
+        finally:
+            child.kill()
+            child.wait()
     with _mounted(copy, place, "loop"):
         return _look(place / "repo", newest)
 
@@ -165,7 +166,7 @@ def _mounted(image: Path, place: Path, options: str) -> Iterator[None]:
     try:
         yield
     finally:
-        _run("umount", str(place))
+        _run("umount", "--lazy", str(place))
 
 
 def _run(*command: str) -> None:
@@ -234,6 +235,7 @@ def main() -> None:
     if options.write:
         write(options.write[0], Path(options.write[1]), options.commits)
         return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that nothing stays mounted
     folder = Path(tempfile.mkdtemp(prefix="durability-"))
     try:
         rows = measure(folder, options.commits, options.trials)

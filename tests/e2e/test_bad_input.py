@@ -280,10 +280,12 @@ def test_files_may_not_grow_any_more(tiny, limit):
         text=True,
         check=False,
     )
-    assert done.returncode == 7, done.stderr
+    assert done.returncode in (3, 7), done.stderr
     assert "Traceback" not in done.stderr and ". Next: " in done.stderr.splitlines()[-1], done.stderr
     assert tiny.user_state() == user
     tiny.git("fsck", "--strict")
+    if done.returncode == 3:  # enough was left to publish a gate
+        tiny.handshake("decide", WP, "continue")
     tiny.handshake("run", WP)
     assert f"{WP} completed" in tiny.git("log", "-1", "--format=%s", TRACK)
 
@@ -311,7 +313,7 @@ def test_the_disk_is_full_at_every_place(solver, make_shop, small_disk, undistur
     user = shop.user_state()
     filler = small_disk / "filler"
     before = len(solver.calls())
-    for free in (0, 40_000, 90_000, 130_000, 160_000, 200_000, 240_000, 280_000):
+    for free in (0, 60_000, 130_000, 200_000, 280_000):
         have = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
         filler.write_bytes(b"x" * max(0, have - free))
         done = shop.handshake("run", WP, code=None)
@@ -322,11 +324,20 @@ def test_the_disk_is_full_at_every_place(solver, make_shop, small_disk, undistur
         assert "Next: " in done.stderr.splitlines()[-1], done.stderr
         assert shop.user_state() == user
         shop.git("fsck", "--strict")
+        if done.returncode == 3:  # enough was left to publish a gate, and nothing more
+            assert "resource_exhausted" in done.stderr
+            shop.handshake("decide", WP, "continue")
     shop.handshake("run", WP)
-    ended = end_state(shop)
-    assert not set(ended["events"]) ^ set(undisturbed_tiny["events"])
-    assert ended == undisturbed_tiny
+    assert without_gates(end_state(shop)) == without_gates(undisturbed_tiny)
     assert len(solver.calls()) - before <= 2  # a reply that could not be stored is asked for again
+
+
+def without_gates(ended):
+    """The end state less what tells of gates for a full disk, and of their answers."""
+    gates = ("FR-EVT-MT-006", "FR-EVT-MT-008")
+    events = [event for event in ended["events"] if not any(kind in event for kind in gates)]
+    said = [one for one in ended["transitions"] if "hard gate: resource_exhausted" not in one and "Gate " not in one]
+    return {**ended, "events": events, "transitions": said}
 
 
 @pytest.fixture

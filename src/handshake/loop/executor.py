@@ -7,12 +7,12 @@ from contextlib import closing
 from handshake.domain.canonical import utc_text
 from handshake.domain.errors import UsageError
 from handshake.loop.activate import read_runnable_packet
-from handshake.loop.controller import carry_on
 from handshake.loop.equipment import Equipment
 from handshake.loop.human import ends_by_hand
 from handshake.loop.preview import UNKNOWN_WINDOW
 from handshake.loop.recover import load_run, recover, unborn_job
 from handshake.loop.run import Run, Surroundings
+from handshake.loop.shortage import carry_through
 from handshake.loop.start import (
     base_commit_of,
     make_plan,
@@ -64,7 +64,7 @@ def run_packet(around: Surroundings, wp_id: str, *, again: bool = False) -> Run:
             recover(run, reply_store(run), utc_text(before.ts) if before else None)
         lock.workflow_run_id = run.job.workflow_run_id
         with closing(SourceIndex(around.repo.state_dir / "context")) as index:
-            carry_on(run, equip(run, objects, pool, index))
+            run = carry_through(run, lambda run: equip(run, objects, pool, index))
         branch.repack()
         return run
 

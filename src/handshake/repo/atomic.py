@@ -10,7 +10,13 @@ from pathlib import Path
 from handshake.domain.errors import EnvironmentProblem, HandshakeError, ResourceExhausted
 
 _FULL = {errno.ENOSPC, errno.EFBIG} | ({errno.EDQUOT} if hasattr(errno, "EDQUOT") else set())
-_FULL_TEXTS = ("no space left on device", "disk quota exceeded", "not enough space on the disk", "file too large")
+_FULL_TEXTS = (
+    "no space left on device",
+    "disk quota exceeded",
+    "not enough space on the disk",
+    "file too large",
+    "out of diskspace",  # git, of a write that was cut short
+)
 
 
 def says_disk_full(text: str) -> bool:
