@@ -75,8 +75,15 @@ def commit_on_track(shop, changes):
 # -- records that do not hold together ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("damage", ["garbage", "truncated", "gone"])
-@pytest.mark.parametrize("record", RECORDS)
+def every_damage():
+    quick = {("job.json", "garbage"), ("progress_artifact.json", "truncated"), ("mt_definitions.json", "gone")}
+    for record in RECORDS:
+        for damage in ("garbage", "truncated", "gone"):
+            marks = () if (record, damage) in quick else (pytest.mark.slow,)
+            yield pytest.param(record, damage, marks=marks)
+
+
+@pytest.mark.parametrize(("record", "damage"), every_damage())
 def test_a_damaged_record_is_passed_over_for_the_last_that_holds(small, solver, undisturbed, record, damage):
     expected, calls = undisturbed
     before = len(solver.calls())

@@ -29,12 +29,37 @@ def utc_text(moment: datetime) -> str:
 
 def plain(value: Any) -> Any:
     """The JSON value of a record: dicts, lists, strings (NFC), numbers, booleans, None."""
+    kind = type(value)
+    # by exact type first: a record has tens of thousands of values, and most are of these
+    if kind is str:
+        return value if value.isascii() else unicodedata.normalize("NFC", value)
+    if kind is int or kind is bool or value is None:
+        return value
+    if kind is dict:
+        return {_nfc(str(key)): plain(item) for key, item in value.items()}
+    if kind is list or kind is tuple:
+        return [plain(item) for item in value]
     if isinstance(value, BaseModel):
         return {
-            name: plain(getattr(value, name))
-            for name, field in type(value).model_fields.items()
-            if not (getattr(value, name) is None and field.default is None)
+            name: plain(item)
+            for name, left_out_if_none in _fields(kind)
+            if (item := getattr(value, name)) is not None or not left_out_if_none
         }
+    return _plain_of_others(value)
+
+
+_FIELDS: dict[type[BaseModel], tuple[tuple[str, bool], ...]] = {}
+
+
+def _fields(kind: type[BaseModel]) -> tuple[tuple[str, bool], ...]:
+    """A record's field names, each with whether None is its default: then a None is left out."""
+    known = _FIELDS.get(kind)
+    if known is None:
+        known = _FIELDS[kind] = tuple((name, field.default is None) for name, field in kind.model_fields.items())
+    return known
+
+
+def _plain_of_others(value: Any) -> Any:
     if isinstance(value, dict):
         return {_nfc(str(key)): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
