@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -58,3 +60,15 @@ def test_an_engine_that_breaks_a_promise_is_named(monkeypatch: pytest.MonkeyPatc
     failed = {(f.engine_id, f.check) for f in check_engines(OffSandbox(), SystemClock()) if not f.passed}
     assert ("engine.shell", "evidence") in failed
     assert ("engine.workspace", "evidence") in failed
+
+
+def test_processes_that_check_at_the_same_time_leave_each_other_alone() -> None:
+    """Both look for strays of the same sample; each finds only its own."""
+    text = """
+from handshake.domain.clock import SystemClock
+from handshake.toolbus.conformance import failing_engines
+from handshake.toolbus.sandbox import choose_sandbox
+print(dict(failing_engines(choose_sandbox("off"), SystemClock())))
+"""
+    children = [subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    assert [child.communicate()[0].strip() for child in children] == ["{}"] * 4

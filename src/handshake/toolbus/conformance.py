@@ -5,6 +5,7 @@ Every check runs through a real bus on a scratch directory: what is proven is th
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -74,13 +75,18 @@ def failing_engines(sandbox: Sandbox, clock: Clock) -> Mapping[str, str]:
     return _FAILING[key]
 
 
+def _op_id(name: str) -> str:
+    """Another one in each process: what an operation leaves running is found, and killed, by its id."""
+    return uuid_from(f"conformance:{os.getpid()}:{name}")
+
+
 def _shell_sample(name: str) -> PlannedOperation:
-    return shell_operation(uuid_from(f"conformance:{name}"), "echo conforms", timeout_ms=10_000)
+    return shell_operation(_op_id(name), "echo conforms", timeout_ms=10_000)
 
 
 def _edit_sample(name: str) -> PlannedOperation:
     edit = Edit(path="conforms.txt", form="whole", content="conforms\n")
-    return edit_operation(uuid_from(f"conformance:{name}"), (edit,), FileAccess(create=(edit.path,)))[0]
+    return edit_operation(_op_id(name), (edit,), FileAccess(create=(edit.path,)))[0]
 
 
 _SAMPLES: Mapping[str, Callable[[str], PlannedOperation]] = {SHELL: _shell_sample, WORKSPACE: _edit_sample}
