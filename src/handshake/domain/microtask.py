@@ -104,7 +104,8 @@ class Plan(Record):
     """The generated definitions of one packet, as committed in `mt_definitions.json`.
 
     `waves` are lists of MT ids; `criteria` maps each DONE_MEANS bullet (by its text) to the MTs
-    whose `done` holds it; `definitions_hash` is the SHA-256 of the definitions' canonical JSON.
+    whose `done` holds it; `focus` maps an MT to the definitions it is about, by path, in files too large
+    to be shown whole or shared with other MTs; `definitions_hash` is the SHA-256 of the definitions' canonical JSON.
     """
 
     schema_version: str = "1.0"
@@ -113,6 +114,7 @@ class Plan(Record):
     waves: tuple[tuple[str, ...], ...]
     findings: tuple[RuleFinding, ...] = ()
     criteria: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    focus: dict[str, dict[str, tuple[str, ...]]] = Field(default_factory=dict)
     test_plan: tuple[str, ...] = ()
     definitions_hash: str
 

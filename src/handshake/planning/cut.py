@@ -5,36 +5,14 @@ Contract: `micro-tasks.md`, Generation 3.
 
 from __future__ import annotations
 
+import heapq
 import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-MOST_MODIFIED = 5
-MOST_CREATED = 3
-MOST_CRITERIA = 8
+from handshake.planning.groups import CutLimits, Edges, Groups, WorkFile
+from handshake.planning.refine import improve
+
 SHARED_CRITERION, TEST_OF, IMPORT = 3, 2, 1
-
-
-@dataclass(frozen=True)
-class WorkFile:
-    """A file that needs work: how large, whether it is new, and which bullets (by index) it must satisfy."""
-
-    path: str
-    is_new: bool
-    is_test: bool
-    tokens: int
-    bullets: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class CutLimits:
-    """What one group may hold."""
-
-    tokens: int
-    files: int | None = None
-
-
-Edges = Mapping[tuple[str, str], int]
 
 
 def edges_between(
@@ -69,73 +47,44 @@ def edges_between(
     return weights
 
 
-class _Groups:
-    """Groups in the making: who is where."""
-
-    def __init__(self, files: Sequence[WorkFile], limits: CutLimits) -> None:
-        self.files = {file.path: file for file in files}
-        self.limits = limits
-        self.home = {path: path for path in self.files}
-        self.members: dict[str, set[str]] = {path: {path} for path in self.files}
-
-    def fits(self, paths: set[str]) -> bool:
-        files = [self.files[path] for path in paths]
-        new = sum(file.is_new for file in files)
-        most = self.limits.files
-        criteria = {bullet for file in files for bullet in file.bullets}
-        return (
-            len(files) - new <= MOST_MODIFIED
-            and new <= MOST_CREATED
-            and (most is None or len(files) <= most)
-            and len(criteria) <= MOST_CRITERIA
-            and sum(file.tokens for file in files) <= self.limits.tokens
-        )
-
-    def merge(self, one: str, other: str) -> bool:
-        """Join the groups of two files, if they fit together."""
-        first, second = sorted((self.home[one], self.home[other]))
-        if first == second or not self.fits(self.members[first] | self.members[second]):
-            return False
-        for path in self.members[second]:
-            self.home[path] = first
-        self.members[first] |= self.members.pop(second)
-        return True
-
-    def move(self, path: str, target: str) -> None:
-        """Put one file into another group."""
-        old = self.home[path]
-        self.members[old].discard(path)
-        self.members[target].add(path)
-        self.home[path] = target
-        if not self.members[old]:
-            del self.members[old]
-
-    def bullets(self, home: str) -> set[int]:
-        return {bullet for path in self.members[home] for bullet in self.files[path].bullets}
-
-
 def cut_into_groups(files: Sequence[WorkFile], edges: Edges, limits: CutLimits) -> tuple[tuple[str, ...], ...]:
     """Groups of paths, each sorted, in the order of their first path.
 
-    Heaviest edges are joined first while the group fits; then single files move where fewer edges cross; then
-    files that no bullet names join a neighbour in their folder. Work that could stand apart is never all put
-    into one group: a packet decomposes.
+    The two groups with the most between them are joined first, while they fit together; then single files move or
+    change places where fewer edges cross; then files that no bullet names join a neighbour in their folder. Work
+    that could stand apart is never all put into one group: a packet decomposes.
     """
     ordered = sorted(files, key=lambda file: file.path)
     groups = _joined(ordered, edges, limits, lightest=IMPORT)
     if len(groups.members) == 1 and _stands_apart(ordered):
         groups = _joined(ordered, edges, limits, lightest=IMPORT + 1)
     else:
-        _improve(groups, edges)
+        improve(groups, edges)
     _settle_unnamed(groups)
     return tuple(sorted(tuple(sorted(members)) for members in groups.members.values()))
 
 
-def _joined(files: Sequence[WorkFile], edges: Edges, limits: CutLimits, *, lightest: int) -> _Groups:
-    groups = _Groups(files, limits)
-    for (one, other), weight in sorted(edges.items(), key=lambda edge: (-edge[1], edge[0])):
+def _joined(files: Sequence[WorkFile], edges: Edges, limits: CutLimits, *, lightest: int) -> Groups:
+    groups = Groups(files, limits)
+    between: dict[str, dict[str, int]] = {path: {} for path in groups.files}
+    for (one, other), weight in edges.items():
         if weight >= lightest:
-            groups.merge(one, other)
+            between[one][other] = between[other][one] = weight
+    heap = [(-weight, one, other) for one, near in between.items() for other, weight in near.items() if one < other]
+    heapq.heapify(heap)
+    while heap:
+        weight, one, other = heapq.heappop(heap)
+        # an entry is stale once one of the two is gone or has more between them
+        if between.get(one, {}).get(other) != -weight or not groups.merge(one, other):
+            continue
+        kept = groups.home[one]
+        gone = other if kept == one else one
+        for near, more in between.pop(gone).items():
+            del between[near][gone]
+            if near != kept:
+                total = between[kept].get(near, 0) + more
+                between[kept][near] = between[near][kept] = total
+                heapq.heappush(heap, (-total, min(kept, near), max(kept, near)))
     return groups
 
 
@@ -145,31 +94,7 @@ def _stands_apart(files: Sequence[WorkFile]) -> bool:
     return len(own) > 1 and any(one - other and other - one for one in own for other in own)
 
 
-def _improve(groups: _Groups, edges: Edges) -> None:
-    """Move single files to a neighbouring group where that crosses less weight."""
-    near: dict[str, list[tuple[str, int]]] = {path: [] for path in groups.files}
-    for (one, other), weight in edges.items():
-        near[one].append((other, weight))
-        near[other].append((one, weight))
-    for _ in range(3):
-        moved = False
-        for path in sorted(groups.files):
-            pull: dict[str, int] = {}
-            for other, weight in near[path]:
-                pull[groups.home[other]] = pull.get(groups.home[other], 0) + weight
-            here = pull.get(groups.home[path], 0)
-            for target in sorted(pull, key=lambda home: (-pull[home], home)):
-                if pull[target] <= here or target == groups.home[path] or len(groups.members) <= 2:
-                    continue
-                if groups.fits(groups.members[target] | {path}):
-                    groups.move(path, target)
-                    moved = True
-                    break
-        if not moved:
-            return
-
-
-def _settle_unnamed(groups: _Groups) -> None:
+def _settle_unnamed(groups: Groups) -> None:
     """Groups that no bullet names join another one of the same folder: first one with bullets, else each other."""
     folders: dict[str, list[str]] = {}
     for path in sorted(groups.files):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from handshake.domain.job import WorkPacketScope
 from handshake.domain.microtask import DoneCriterion, FileAccess, MicroTaskDefinition
-from handshake.planning.cut import MOST_CRITERIA
 from handshake.planning.drafts import Draft
+from handshake.planning.groups import MOST_CRITERIA
 from handshake.planning.judges import Judges
 from handshake.planning.sizes import budget_of, risk_of, tags_of
 from handshake.planning.verify import Verification, VerifyWriter
@@ -85,6 +85,17 @@ class Definer:
                 holders.append(closing[unowned.index(number) // (MOST_CRITERIA - 1)].mt_id)
             found[bullet] = tuple(holders)
         return found
+
+    def focus(self, drafts: OrderedDrafts) -> dict[str, dict[str, tuple[str, ...]]]:
+        """For each MT with a focus, the definitions it is about, by path."""
+        found: dict[str, dict[str, tuple[str, ...]]] = {}
+        for index, mt_id in _ids(drafts.order).items():
+            names = set(drafts.drafts[index].focus)
+            for path in drafts.drafts[index].modify if names else ():
+                here = {d.qualified for d in self._project.outline(path).definitions} & names
+                if here:
+                    found.setdefault(mt_id, {})[path] = tuple(sorted(here))
+        return dict(sorted(found.items()))
 
     def _definition(self, index: int, drafts: OrderedDrafts, ids: dict[int, str]) -> MicroTaskDefinition:
         draft = drafts.drafts[index]

@@ -10,13 +10,20 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from handshake.planning.assign import Assignment
-from handshake.planning.cut import MOST_CRITERIA
+from handshake.planning.focus import Focus
+from handshake.planning.groups import MOST_CRITERIA
 from handshake.source.project import Project
+
+Piece = tuple[tuple[int, ...], tuple[str, ...]]
 
 
 @dataclass(frozen=True)
 class Draft:
-    """One MT to be. `part` of `parts` counts the MTs that share one file; `focus` are this part's definitions."""
+    """One MT to be. `part` of `parts` counts the MTs that share one file.
+
+    `focus` are the definitions that it is about, qualified, in a file that several MTs share or that is too large to
+    be shown whole.
+    """
 
     modify: tuple[str, ...]
     create: tuple[str, ...]
@@ -36,88 +43,123 @@ class Draft:
         return (self.files[0], self.part)
 
 
-@dataclass(frozen=True)
-class SplitRules:
-    """When a file is split: `tokens` of one MT, `finely` for one named definition in each MT."""
+class Splitter:
+    """Turns groups into drafts; a file too large or with too many bullets gives several, one after another.
 
-    tokens: int
-    finely: bool = False
-    never: frozenset[str] = frozenset()
+    Args:
+        finely: one named definition in each MT, as the smallest models need it.
+        never: files that stay in one piece all the same.
+    """
 
+    def __init__(
+        self, project: Project, assignment: Assignment, focus: Focus, *, finely: bool, never: frozenset[str]
+    ) -> None:
+        self._project = project
+        self._assignment = assignment
+        self._focus = focus
+        self._finely = finely
+        self._never = never
 
-def drafts_of(
-    groups: Sequence[tuple[str, ...]], project: Project, assignment: Assignment, rules: SplitRules
-) -> tuple[Draft, ...]:
-    """The drafts of all groups; a file too large or with too many bullets gives several, one after another."""
-    drafts: list[Draft] = []
-    for group in groups:
-        bullets = tuple(sorted({bullet for path in group for bullet in assignment.bullets_of(path)}))
-        modify = tuple(path for path in group if project.has(path))
-        create = tuple(path for path in group if not project.has(path))
-        if len(group) == 1:
-            drafts += _split_file(group[0], bullets, project, assignment, rules)
-        else:
-            drafts.append(Draft(modify, create, bullets))
-    return tuple(sorted(drafts, key=lambda draft: draft.key))
+    def drafts_of(self, groups: Sequence[tuple[str, ...]]) -> tuple[Draft, ...]:
+        """The drafts of all groups, sorted by their key."""
+        drafts: list[Draft] = []
+        for group in groups:
+            if len(group) == 1:
+                drafts += self._split(group[0])
+                continue
+            bullets = tuple(sorted({bullet for path in group for bullet in self._assignment.bullets_of(path)}))
+            modify = tuple(path for path in group if self._project.has(path))
+            create = tuple(path for path in group if not self._project.has(path))
+            large = [path for path in modify if self._focus.is_large(path)]
+            names = {name for path in large for name in self._focus.all_of(path, self._assignment.bullets_of(path))}
+            drafts.append(Draft(modify, create, bullets, tuple(sorted(names))))
+        return tuple(sorted(drafts, key=lambda draft: draft.key))
 
+    def _split(self, path: str) -> list[Draft]:
+        bullets = self._assignment.bullets_of(path)
+        pieces = [
+            (chunk, names)
+            for numbers, names in self._pieces(path, bullets)
+            for chunk in _chunks(numbers, MOST_CRITERIA)
+        ]
+        drafts = []
+        for part, (numbers, names) in enumerate(pieces, start=1):
+            makes = part == 1 and not self._project.has(path)
+            modify, create = ((), (path,)) if makes else ((path,), ())
+            drafts.append(Draft(modify, create, numbers, names, part, len(pieces)))
+        return drafts
 
-def _split_file(
-    path: str, bullets: tuple[int, ...], project: Project, assignment: Assignment, rules: SplitRules
-) -> list[Draft]:
-    is_new = not project.has(path)
-    too_large = project.tokens(path) > rules.tokens
-    finely = rules.finely and path not in rules.never
-    pieces = [(bullets, tuple(_all_definitions(path, bullets, assignment)))]
-    if len(bullets) > 1 and (too_large or finely or len(bullets) > MOST_CRITERIA):
-        clusters = _clusters(path, bullets, project, assignment)
-        pieces = clusters if finely else _packed(path, clusters, project, rules.tokens if too_large else None)
-    pieces = [
-        (chunk, focus)
-        for numbers, focus in pieces
-        for chunk in (_chunks(numbers, MOST_CRITERIA) if len(numbers) > MOST_CRITERIA else [numbers])
-    ]
-    drafts = []
-    for part, (numbers, focus) in enumerate(pieces, start=1):
-        makes = is_new and part == 1
-        drafts.append(Draft(() if makes else (path,), (path,) if makes else (), numbers, focus, part, len(pieces)))
-    return drafts
+    def _pieces(self, path: str, bullets: tuple[int, ...]) -> list[Piece]:
+        large = bool(bullets) and self._focus.is_large(path)
+        finely = self._finely and path not in self._never
+        if not large and not finely and len(bullets) <= MOST_CRITERIA:
+            return [(bullets, self._focus.all_of(path, bullets))]
+        clusters = self._clusters(path, bullets)
+        if large and not any(names for _, names in clusters):
+            # nothing says where: each piece of the file is looked at
+            return [(bullets, names) for names in self._focus.pieces(path)] or [(bullets, ())]
+        if large:
+            clusters = [piece for cluster in clusters for piece in self._small_enough(path, cluster)]
+        return clusters if finely else self._packed(path, clusters, large=large)
 
+    def _clusters(self, path: str, bullets: tuple[int, ...]) -> list[Piece]:
+        """Bullets about a common definition together; callees before callers, then by line; the rest last."""
+        clusters: list[tuple[set[int], set[str]]] = []
+        rest: set[int] = set()
+        for bullet in bullets:
+            names = set(self._focus.of(path, bullet))
+            if not names:
+                rest.add(bullet)
+                continue
+            merged: tuple[set[int], set[str]] = ({bullet}, names)
+            for cluster in [c for c in clusters if c[1] & names]:
+                clusters.remove(cluster)
+                merged[0].update(cluster[0])
+                merged[1].update(cluster[1])
+            clusters.append(merged)
+        if not clusters:
+            return [(tuple(sorted(rest)), ())]
+        clusters.sort(key=lambda cluster: _first_line(path, cluster[1], self._project))
+        ordered = _callees_first(path, clusters, self._project)
+        ordered[-1][0].update(rest)
+        return [(tuple(sorted(numbers)), tuple(sorted(names))) for numbers, names in ordered]
 
-def _all_definitions(path: str, bullets: Collection[int], assignment: Assignment) -> list[str]:
-    return sorted({name for bullet in bullets for name in assignment.definitions_of(path, bullet)})
+    def _small_enough(self, path: str, cluster: Piece) -> list[Piece]:
+        """A cluster in pieces of definitions that fit the budget, each with the bullets that are about it."""
+        numbers, names = cluster
+        room = self._focus.limit - self._focus.signature_tokens(path)
+        if self._focus.body_tokens(path, names) <= room:
+            return [cluster]
+        ordered = sorted(names, key=lambda name: _first_line(path, [name], self._project))
+        found: list[list[str]] = [[]]
+        for name in ordered:
+            if found[-1] and self._focus.body_tokens(path, [*found[-1], name]) > room:
+                found.append([])
+            found[-1].append(name)
+        pieces = []
+        for piece in found:
+            about = tuple(n for n in numbers if set(self._focus.of(path, n)) & set(piece))
+            unnamed = tuple(n for n in numbers if not self._focus.of(path, n)) if piece is found[-1] else ()
+            pieces.append((tuple(sorted((*about, *unnamed))), tuple(sorted(piece))))
+        return pieces
+
+    def _packed(self, path: str, clusters: list[Piece], *, large: bool) -> list[Piece]:
+        """Clusters that follow each other in one MT, as many as its budget and its criteria hold."""
+        room = self._focus.limit - self._focus.signature_tokens(path)
+        packed: list[Piece] = []
+        for numbers, names in clusters:
+            if packed:
+                joined = (tuple(sorted({*packed[-1][0], *numbers})), tuple(sorted({*packed[-1][1], *names})))
+                fits = not large or self._focus.body_tokens(path, joined[1]) <= room
+                if fits and len(joined[0]) <= MOST_CRITERIA:
+                    packed[-1] = joined
+                    continue
+            packed.append((numbers, names))
+        return packed
 
 
 def _chunks(numbers: tuple[int, ...], size: int) -> list[tuple[int, ...]]:
-    return [numbers[start : start + size] for start in range(0, len(numbers), size)]
-
-
-def _clusters(
-    path: str, bullets: tuple[int, ...], project: Project, assignment: Assignment
-) -> list[tuple[tuple[int, ...], tuple[str, ...]]]:
-    """Bullets that name a common definition together; callees before callers, then by line; the rest last."""
-    clusters: list[tuple[set[int], set[str]]] = []
-    rest: set[int] = set()
-    for bullet in bullets:
-        names = set(assignment.definitions_of(path, bullet))
-        if not names:
-            rest.add(bullet)
-            continue
-        merged: tuple[set[int], set[str]] = ({bullet}, names)
-        for cluster in [c for c in clusters if c[1] & names]:
-            clusters.remove(cluster)
-            merged[0].update(cluster[0])
-            merged[1].update(cluster[1])
-        clusters.append(merged)
-    if rest and clusters:
-        clusters.sort(key=lambda cluster: _first_line(path, cluster[1], project))
-        ordered = _callees_first(path, clusters, project)
-        ordered[-1][0].update(rest)
-    elif rest:
-        return [(tuple(sorted(rest)), ())]
-    else:
-        clusters.sort(key=lambda cluster: _first_line(path, cluster[1], project))
-        ordered = _callees_first(path, clusters, project)
-    return [(tuple(sorted(numbers)), tuple(sorted(names))) for numbers, names in ordered]
+    return [numbers[start : start + size] for start in range(0, len(numbers), size)] or [()]
 
 
 def _first_line(path: str, names: Collection[str], project: Project) -> int:
@@ -146,19 +188,3 @@ def _callees_first(
         waiting.remove(cluster)
         ordered.append(cluster)
     return ordered
-
-
-def _packed(
-    path: str, clusters: list[tuple[tuple[int, ...], tuple[str, ...]]], project: Project, tokens: int | None
-) -> list[tuple[tuple[int, ...], tuple[str, ...]]]:
-    """Clusters that follow each other in one MT, as many as its budget and its criteria hold."""
-    packed: list[tuple[tuple[int, ...], tuple[str, ...]]] = []
-    for numbers, names in clusters:
-        if packed:
-            joined = (tuple(sorted((*packed[-1][0], *numbers))), tuple(sorted((*packed[-1][1], *names))))
-            fits = tokens is None or project.count(_body(path, joined[1], project)) <= tokens
-            if fits and len(joined[0]) <= MOST_CRITERIA:
-                packed[-1] = joined
-                continue
-        packed.append((numbers, names))
-    return packed

@@ -14,10 +14,12 @@ from handshake.domain.errors import JobRefused
 from handshake.domain.job import WorkPacketScope
 from handshake.domain.microtask import Plan, RuleFinding
 from handshake.planning.assign import Assigner, Assignment, paths_mentioned
-from handshake.planning.cut import CutLimits, WorkFile, cut_into_groups, edges_between
+from handshake.planning.cut import cut_into_groups, edges_between
 from handshake.planning.define import Definer, OrderedDrafts
-from handshake.planning.drafts import Draft, SplitRules, drafts_of
+from handshake.planning.drafts import Draft, Splitter
 from handshake.planning.files import ScopedFiles, ScopeEntries, expand_scope
+from handshake.planning.focus import Focus
+from handshake.planning.groups import CutLimits, WorkFile
 from handshake.planning.judges import Court, Judges, tested_files
 from handshake.planning.order import ancestors_of, dependencies_of, ordered
 from handshake.planning.rules import RuleFacts, check_definitions, refuse_errors
@@ -72,7 +74,8 @@ def generate_plan(
     graph = ImportGraph(project)
     assignment = Assigner(project, graph, files, one_file=files_per_mt == 1).assign(bullets)
     needed = _needed(files, assignment)
-    work = _Work(project, graph, assignment, _candidates(files, needed, files_per_mt), smallest_window, files_per_mt)
+    focus = Focus(project, assignment, bullets, tokens_for_files(smallest_window))
+    work = _Work(project, graph, assignment, focus, _candidates(files, needed, files_per_mt), files_per_mt)
     test_plan = tuple(c.strip() for c in scope.test_plan if c.strip() and not is_governance_command(c.strip()))
     in_order = _order(_without_idle_groups(work, needed))
     definer = Definer(project, graph, VerifyWriter(project, test_plan), wp_id, scope, bullets, smallest_window)
@@ -86,8 +89,9 @@ def generate_plan(
         wp_id=wp_id,
         definitions=definitions,
         waves=waves_of(definitions),
-        findings=(*findings, *_remarks(files, in_order.owned, assignment, bullets)),
+        findings=(*findings, *_remarks(files, in_order.owned, assignment, focus)),
         criteria=definer.criteria(in_order, definitions),
+        focus=definer.focus(in_order),
         test_plan=test_plan,
         definitions_hash=hash_of(list(definitions)),
     )
@@ -106,8 +110,8 @@ class _Work:
     project: Project
     graph: ImportGraph
     assignment: Assignment
+    focus: Focus
     owned: tuple[str, ...]
-    window: int
     files_per_mt: int | None
     groups: tuple[tuple[str, ...], ...] = ()
 
@@ -142,14 +146,14 @@ def _without_idle_groups(work: _Work, needed: frozenset[str]) -> _Work:
             path,
             is_new=not project.has(path),
             is_test=project.holds_tests(path),
-            tokens=project.tokens(path) if project.has(path) else NEW_FILE_TOKENS,
+            tokens=work.focus.tokens(path),
             bullets=work.assignment.bullets_of(path),
         )
         for path in work.owned
     ]
-    imports = {path: graph.reach(path, owned) - {path} for path in work.owned}
+    imports = {path: graph.close(path) & owned - {path} for path in work.owned}
     edges = edges_between(files, imports, tested_files(project, graph, work.owned))
-    groups = cut_into_groups(files, edges, CutLimits(tokens_for_files(work.window), work.files_per_mt))
+    groups = cut_into_groups(files, edges, CutLimits(work.focus.limit, work.files_per_mt))
     kept = tuple(group for group in groups if needed.intersection(group))
     return replace(work, groups=kept, owned=tuple(sorted(path for group in kept for path in group)))
 
@@ -161,14 +165,14 @@ def _order(work: _Work) -> OrderedDrafts:
     tested = tested_files(project, graph, work.owned)
     never: frozenset[str] = frozenset()
     while True:
-        rules = SplitRules(tokens_for_files(work.window), finely=work.files_per_mt == 1, never=never)
-        drafts = drafts_of(work.groups, project, work.assignment, rules)
+        finely = work.files_per_mt == 1
+        drafts = Splitter(project, work.assignment, work.focus, finely=finely, never=never).drafts_of(work.groups)
         waits = dependencies_of(drafts, imports, tested)
         order = ordered(drafts, waits)
         done = ancestors_of(waits, order)
         court = Court(project, graph, drafts, tested, done)
         judges = tuple(court.judges_of(index) for index in range(len(drafts)))
-        unjudged = _unjudged(drafts, judges, never) if rules.finely else frozenset()
+        unjudged = _unjudged(drafts, judges, never) if finely else frozenset()
         if not unjudged:
             return OrderedDrafts(drafts, waits, order, done, judges, tested)
         never |= unjudged
@@ -196,9 +200,9 @@ def _why_nothing(files: ScopedFiles) -> str:
 
 
 def _remarks(
-    files: ScopedFiles, owned: tuple[str, ...], assignment: Assignment, bullets: tuple[str, ...]
+    files: ScopedFiles, owned: tuple[str, ...], assignment: Assignment, focus: Focus
 ) -> tuple[RuleFinding, ...]:
-    """What was left out, and bullets that fit no file: recorded, so that nothing is dropped in silence."""
+    """What was left out, bullets that fit no file, what no prompt can hold whole: nothing is dropped in silence."""
     remarks = [f"{path} is left out: {reason}" for path, reason in files.skipped]
     left = [path for path in files.all if path not in owned]
     if left:
@@ -208,4 +212,8 @@ def _remarks(
         for number, targets in enumerate(assignment.targets, start=1)
         if not targets
     ]
+    for path in (path for path in owned if focus.is_large(path)):
+        remarks += [f"{path}: {name} alone is over the budget; shown in part" for name in focus.too_long(path)]
+        if not focus.has_definitions(path):
+            remarks.append(f"{path} is over the budget and has no definitions to split it by; shown in part")
     return tuple(RuleFinding(rule="MT-GEN", severity="INFO", message=remark) for remark in remarks)

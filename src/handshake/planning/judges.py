@@ -11,7 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from handshake.planning.drafts import Draft
-from handshake.source.imports import ImportGraph, has_inline_tests, is_named_for, test_files_for
+from handshake.source.imports import (
+    ImportGraph,
+    has_inline_tests,
+    is_named_for,
+    stem_of,
+    stems_named_by,
+    test_files_for,
+)
 from handshake.source.languages import Definition, language_of
 from handshake.source.project import Project
 
@@ -30,15 +37,32 @@ class Judges:
         return bool(self.whole or self.single)
 
 
+@dataclass(frozen=True)
+class _Helper:
+    """A function or class of a test file that is no test, and the words it uses."""
+
+    definition: Definition
+    text: str
+    words: frozenset[str]
+
+    def serves(self, words: set[str], parent: str) -> bool:
+        """Whether a test with these words, in that class, calls it or is set up by it."""
+        name = self.definition.name
+        return name in words or (name in _SET_UP and self.definition.qualified.rpartition(".")[0] == parent)
+
+
 def tested_files(project: Project, graph: ImportGraph, owned: Sequence[str]) -> dict[str, frozenset[str]]:
     """For each test file that concerns the packet, the owned files it tests, itself left out."""
     known = test_files_for(project, frozenset(owned))
     absent = [path for path in owned if not project.has(path) and project.runs_as_test(path)]
     sources = frozenset(path for path in owned if not project.holds_tests(path))
+    called: dict[str, list[str]] = {}
+    for source in sources:
+        called.setdefault(stem_of(source), []).append(source)
     found: dict[str, frozenset[str]] = {}
     for test in (*known, *absent):
         reached = graph.reach(test, sources) - {test}
-        named = frozenset(source for source in sources if is_named_for(test, source))
+        named = frozenset(source for stem in stems_named_by(test) for source in called.get(stem, ()))
         if has_inline_tests(project, test):
             named |= {test}
         if reached or named or test in owned:
@@ -119,10 +143,10 @@ class Court:
         language = language_of(test)
         if language is None or language.test_name is None or not self._project.has(test):
             return
-        always = self._always_needed(test)
+        always, helpers = self._always_needed(test), self._helpers(test, language.test_name)
         for definition in self._project.outline(test).definitions:
             if re.match(language.test_name, definition.qualified):
-                yield definition.qualified, always | self._needed_by(test, definition)
+                yield definition.qualified, always | self._needed_by(test, definition, helpers)
 
     def _always_needed(self, test: str) -> frozenset[int]:
         """Owners of imports whose names never appear: nobody can tell which test needs them."""
@@ -134,31 +158,37 @@ class Court:
                     needed |= self._owners_of_name(target, None)
         return needed
 
-    def _needed_by(self, test: str, definition: Definition) -> frozenset[int]:
-        used = self._graph.uses(test, self._with_callees(test, definition))
+    def _needed_by(self, test: str, definition: Definition, helpers: Sequence[_Helper]) -> frozenset[int]:
+        used = self._graph.uses(test, self._with_callees(test, definition, helpers))
         return frozenset[int]().union(*(self._owners_of_name(path, name) for path, name in used))
 
-    def _with_callees(self, test: str, definition: Definition) -> str:
+    def _helpers(self, test: str, pattern: str) -> tuple[_Helper, ...]:
+        """What a test file defines beside its tests."""
+        lines = self._project.lines(test)
+        found = []
+        for definition in self._project.outline(test).definitions:
+            if not re.match(pattern, definition.qualified):
+                text = "\n".join(lines[definition.start - 1 : definition.end])
+                found.append(_Helper(definition, text, frozenset(_WORD.findall(text))))
+        return tuple(found)
+
+    def _with_callees(self, test: str, definition: Definition, helpers: Sequence[_Helper]) -> str:
         """A test's text and that of the helpers of its own file which it uses."""
-        outline = self._project.outline(test)
-        lines = (self._project.text(test) or "").splitlines()
-        language = language_of(test)
-        pattern = (language.test_name if language else None) or r"(?!)"
-        helpers = [d for d in outline.definitions if not re.match(pattern, d.qualified)]
-        texts, taken = ["\n".join(lines[definition.start - 1 : definition.end])], {definition}
+        own = "\n".join(self._project.lines(test)[definition.start - 1 : definition.end])
+        texts, words = [own], set(_WORD.findall(own))
         parent = definition.qualified.rpartition(".")[0]
-        grown = True
-        while grown:
-            grown = False
-            words = set(_WORD.findall("\n".join(texts)))
-            for helper in helpers:
-                holds = helper.start <= definition.start and helper.end >= definition.end
-                sets_up = helper.name in _SET_UP and helper.qualified.rpartition(".")[0] == parent
-                if helper not in taken and not holds and (helper.name in words or sets_up):
-                    taken.add(helper)
-                    texts.append("\n".join(lines[helper.start - 1 : helper.end]))
-                    grown = True
-        return "\n".join(texts)
+        waiting = [
+            helper
+            for helper in helpers
+            if not (helper.definition.start <= definition.start and helper.definition.end >= definition.end)
+        ]
+        while True:
+            used = [helper for helper in waiting if helper.serves(words, parent)]
+            if not used:
+                return "\n".join(texts)
+            waiting = [helper for helper in waiting if helper not in used]
+            texts += [helper.text for helper in used]
+            words = words.union(*(helper.words for helper in used))
 
     def _owners_of_name(self, path: str, name: str | None) -> frozenset[int]:
         """The drafts that a use of one name waits for; for a file in parts, the part that holds the name."""

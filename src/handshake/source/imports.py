@@ -8,6 +8,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Collection, Iterator
+from functools import lru_cache
 from typing import Protocol
 
 from handshake.source.languages import Import, Language, Outline, language_of
@@ -138,7 +139,7 @@ class ImportGraph:
         if language is None or not language.braces or item.child:
             return None
         last = item.module.split(language.separator)[-1]
-        return None if last in ("*", _stem(target)) else last
+        return None if last in ("*", stem_of(target)) else last
 
     def resolve(self, path: str, item: Import) -> tuple[str, ...]:
         """The files that one import names; none for what lies outside the tree."""
@@ -270,7 +271,8 @@ def _ends_open(module: str, language: Language) -> bool:
     return module.endswith(language.separator)
 
 
-def _stem(path: str) -> str:
+def stem_of(path: str) -> str:
+    """A file's name up to its first dot."""
     return posixpath.basename(path).split(".")[0]
 
 
@@ -284,26 +286,35 @@ def _module_folder(path: str, language: Language) -> str:
 
 def is_named_for(test: str, source: str) -> bool:
     """Whether a test file is called after a source file, as the language's habit is."""
+    return stem_of(source) in stems_named_by(test)
+
+
+@lru_cache(maxsize=65_536)
+def stems_named_by(test: str) -> frozenset[str]:
+    """The names that the source of a test file may have, going by the test's own name."""
     language = language_of(test)
-    if language is None:
-        return False
     stem = posixpath.splitext(posixpath.basename(test))[0]
-    return any(stem == form.format(stem=_stem(source)) for form in language.test_stems)
+    found = set()
+    for form in language.test_stems if language is not None else ():
+        before, _, after = form.partition("{stem}")
+        if stem.startswith(before) and stem.endswith(after) and len(stem) > len(before) + len(after):
+            found.add(stem[len(before) : len(stem) - len(after)])
+    return frozenset(found)
 
 
 def test_files_for(project: Project, owned: Collection[str]) -> tuple[str, ...]:
     """The test files that may concern the owned files: their text or their name holds a word of an owned path."""
-    words = {part for path in owned for part in (_stem(path), *posixpath.dirname(path).split("/")) if part}
-    stems = {_stem(path) for path in owned}
-    candidates = [path for path in project.paths if project.runs_as_test(path)]
-    candidates += [path for path in owned if path not in candidates and has_inline_tests(project, path)]
-    candidates.sort(key=lambda path: (not any(stem in path for stem in stems), path))
-    found = []
-    for path in candidates[:MOST_TEST_FILES]:
-        text = project.text(path) or ""
-        if path in owned or any(is_named_for(path, source) for source in owned) or any(w in text for w in words):
-            found.append(path)
-    return tuple(sorted(found))
+    words = {part for path in owned for part in (stem_of(path), *posixpath.dirname(path).split("/")) if part}
+    stems = {stem_of(path) for path in owned}
+    candidates = {path for path in project.paths if project.runs_as_test(path)}
+    candidates |= {path for path in owned if has_inline_tests(project, path)}
+    near = {path: not stems.isdisjoint(stems_named_by(path)) for path in candidates}
+    first = sorted(candidates, key=lambda path: (path not in owned, not near[path], path))[:MOST_TEST_FILES]
+    spoken = re.compile("|".join(sorted(map(re.escape, words), key=len, reverse=True)) or r"(?!)")
+    owned = frozenset(owned)
+    return tuple(
+        sorted(path for path in first if path in owned or near[path] or spoken.search(project.text(path) or ""))
+    )
 
 
 def has_inline_tests(project: Project, path: str) -> bool:

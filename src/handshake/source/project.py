@@ -42,6 +42,7 @@ class Project:
         self._known = frozenset(self.paths)
         self._texts: dict[str, str | None] = {}
         self._outlines: dict[str, Outline] = {}
+        self._lines: dict[str, list[str]] = {}
         self._tokens: dict[str, int] = {}
         self._folders: dict[str, list[str]] = {}
         for path in self.paths:
@@ -75,6 +76,12 @@ class Project:
             return data.decode("utf-8-sig")
         except UnicodeDecodeError:
             return data.decode("latin-1")
+
+    def lines(self, path: str) -> list[str]:
+        """The lines of the file's text, none where there is no text."""
+        if path not in self._lines:
+            self._lines[path] = (self.text(path) or "").splitlines()
+        return self._lines[path]
 
     def tokens(self, path: str) -> int:
         """Estimated tokens of the file's text."""
