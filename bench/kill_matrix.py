@@ -98,12 +98,14 @@ class Matrix:
     def _row(
         self, shop: Shop, place: str, *, killed: int, allowed: int, user: dict[str, str], calls_before: int
     ) -> Row:
-        shop.handshake("run", WP)
+        done = shop.handshake("run", WP, code=None)
+        if done.returncode:
+            print(f"{place}: exit {done.returncode}: {done.stderr.splitlines()[-1]}", file=sys.stderr)
         shop.git("fsck", "--strict")
         row = Row(
             place=place,
             killed=killed,
-            equal=end_state(shop) == self._expected,
+            equal=done.returncode == 0 and end_state(shop) == self._expected,
             extra_calls=len(self._server.calls()) - calls_before - self._calls,
             allowed_calls=allowed,
             user_unchanged=shop.user_state() == user,
