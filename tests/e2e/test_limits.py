@@ -114,7 +114,10 @@ def test_money(lab):
     go_on(lab)
     figures = gate(lab, "resource_exhausted")
     assert (figures["cost"], figures["max_cost"]) == (0.76, 0.75)
-    assert lab.on_track("job.json")["metrics"]["cost"] == 0.76
+    go_on(lab, "--add-cost", "0.15")
+    figures = gate(lab, "resource_exhausted")
+    assert (figures["cost"], figures["max_cost"]) == (0.95, 0.9)
+    assert lab.on_track("job.json")["metrics"]["cost"] == 0.95
 
 
 def test_money_needs_prices_where_it_leaves_the_machine(lab):

@@ -29,6 +29,7 @@ from handshake.loop.limits import (
     reached_limit,
     refuse_unpriced,
     room_for_more,
+    token_warning,
 )
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -156,6 +157,13 @@ def test_more_of_what_ran_out_and_of_nothing_else():
     assert room_for_more(job, RecordBytes(0, 0)) == {"cost": 2.0}
     assert room_for_more(job, RecordBytes(PROGRESS_BYTES, 0)) == {"cost": 2.0, "storage_bytes": PROGRESS_BYTES // 2}
     assert room_for_more(job_with(policy={}), RecordBytes(0, 0)) == {}
+
+
+def test_ten_times_the_estimate_is_a_warning_once():
+    assert token_warning(job_with(tokens_prompt=9_999), PLAN, 0) is None
+    said = token_warning(job_with(tokens_prompt=9_000, tokens_completion=1_000), PLAN, 9_999)
+    assert said is not None and "10000 tokens" in said
+    assert token_warning(job_with(tokens_prompt=11_000), PLAN, 10_000) is None
 
 
 def test_money_is_counted_by_price_and_needs_one():

@@ -30,6 +30,7 @@ def decide(
     add_iterations: int | None = typer.Option(None, "--add-iterations", min=1),
     add_minutes: int | None = typer.Option(None, "--add-minutes", min=1),
     add_tokens: int | None = typer.Option(None, "--add-tokens", min=1),
+    add_cost: float | None = typer.Option(None, "--add-cost", min=0.0, help="In the currency of the prices."),
     level: int | None = typer.Option(None, "--level", min=0, help="Start the task again at this level."),
     as_json: Json = False,
 ) -> None:
@@ -48,6 +49,7 @@ def decide(
         add_iterations=add_iterations,
         add_minutes=add_minutes,
         add_tokens=add_tokens,
+        add_cost=add_cost or None,
         level=level,
     )
     if as_json:

@@ -60,6 +60,7 @@ class HumanDecision(Record):
     add_iterations: int | None = Field(default=None, ge=1)
     add_minutes: int | None = Field(default=None, ge=1)
     add_tokens: int | None = Field(default=None, ge=1)
+    add_cost: float | None = Field(default=None, gt=0)
     level: int | None = Field(default=None, ge=0)
 
     @property

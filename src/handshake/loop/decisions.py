@@ -78,6 +78,7 @@ def write_decision(
     add_iterations: int | None = None,
     add_minutes: int | None = None,
     add_tokens: int | None = None,
+    add_cost: float | None = None,
     level: int | None = None,
 ) -> HumanDecision:
     """Commit the answer to the gate at which the job stands. A file there that is no answer gives way to it.
@@ -108,6 +109,7 @@ def write_decision(
         add_iterations=add_iterations,
         add_minutes=add_minutes,
         add_tokens=add_tokens,
+        add_cost=add_cost,
         level=level,
     )
     _commit(run, check_decision(answer, run.job, "the decision"))

@@ -154,6 +154,8 @@ def _continue(run: Run, answer: HumanDecision, reason: str | None) -> None:
     )
     if reason == GateReason.RESOURCE_EXHAUSTED.value:
         added = added.model_copy(update=room_for_more(run.job, run.record_bytes))
+    if answer.add_cost is not None:
+        added = added.model_copy(update={"cost": more.cost + answer.add_cost})
     run.job = run.job.model_copy(update={"extension": added})
     index = run.job.execution_state.current_mt_index
     if index >= len(run.plan.order):

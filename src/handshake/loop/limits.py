@@ -92,6 +92,15 @@ def _token_limit(job: Job, plan: Plan, progress: ProgressArtifact, mt: MicroTask
     return None
 
 
+def token_warning(job: Job, plan: Plan, tokens_before: int) -> str | None:
+    """The warning when the job's tokens pass ten times its estimate; said once."""
+    estimate = sum(definition.token_budget for definition in plan.definitions)
+    spent, limit = job.metrics.tokens_prompt + job.metrics.tokens_completion, JOB_TOKENS_WARNING * estimate
+    if not tokens_before < limit <= spent:
+        return None
+    return f"{spent} tokens spent, {JOB_TOKENS_WARNING} times the estimate; at {JOB_TOKENS_GATE} times the job stops"
+
+
 def _money_limit(job: Job) -> Stop | None:
     most, spent = job.execution_policy.max_cost, job.metrics.cost or 0.0
     if most is None or spent < most + job.extension.cost:

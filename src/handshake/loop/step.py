@@ -20,7 +20,7 @@ from handshake.loop.complete import complete_mt
 from handshake.loop.decide import LevelHistory, decide
 from handshake.loop.equipment import Equipment
 from handshake.loop.escalate import escalate
-from handshake.loop.limits import cost_of
+from handshake.loop.limits import cost_of, token_warning
 from handshake.loop.prepare import Prepared, prepare
 from handshake.loop.run import Run
 from handshake.loop.validate import summary_of
@@ -210,9 +210,12 @@ def _announce(
     run.update_entry(mt.mt_id, iterations=(*entry.iterations, final))
     state = run.job.execution_state
     run.update_state(total_iterations=state.total_iterations + 1)
+    spent_before = run.job.metrics.tokens_prompt + run.job.metrics.tokens_completion
     run.update_metrics(tokens_prompt=record.tokens_prompt, tokens_completion=record.tokens_completion, model_calls=1)
     entry_of_model = run.around.settings.models.get(record.model_id)
     run.add_cost(cost_of(entry_of_model, record.tokens_prompt, record.tokens_completion))
+    if warning := token_warning(run.job, run.plan, spent_before):
+        run.around.watcher.note(f"{run.job.wp_id}: {warning}")
 
 
 def _store_step(
