@@ -198,6 +198,9 @@ def test_from_a_stub_to_a_merge_with_every_shortcut_refused(life):
     life.git("reset", "-q", "--hard", at=shop.worktree)
     assert shop.user_state() == before
 
+    # a pull request of it
+    life.refused("ci", "--range", f"main..{BRANCH}", words="HSK-REVIEW-MISSING", code=1)
+
     # a log that was written by hand, in no time
     tip = shop.git("rev-parse", BRANCH)
     write_log_by_hand(life, tip, apart=1)
@@ -229,7 +232,8 @@ def test_from_a_stub_to_a_merge_with_every_shortcut_refused(life):
     life.git("merge", "--abort")
     life.git("reset", "-q", "--hard", reviewed, at=shop.worktree)
 
-    # the merge, and the board after it
+    # the pull request, the merge, and the board after it
+    shop.handshake("ci", "--range", f"main..{BRANCH}")
     life.git("merge", "--no-ff", "--no-edit", BRANCH)
     packet = life.read(PACKET)
     assert "**Status:** Done" in packet and packet.count("Verdict: PASS") == 1

@@ -119,8 +119,7 @@ def _show(around: Surroundings, wp_id: str, *, as_json: bool) -> None:
 def _document(around: Surroundings, wp_id: str, found: Reviewed) -> dict[str, Any]:
     """Diff, manifest, evidence, gates: everything over the WP branch since it left the base branch."""
     from handshake.domain.packet_lines import read_lines
-    from handshake.gates.post_work import post_work
-    from handshake.gates.validators.table import gate_findings
+    from handshake.gates.work_gate import judge_work
     from handshake.governance.review import wp_branch
 
     repo, settings = around.repo, around.settings
@@ -128,7 +127,6 @@ def _document(around: Surroundings, wp_id: str, found: Reviewed) -> dict[str, An
     if tip is None:
         raise UsageError(f"there is no branch {settings.base_branch}", next_step="handshake config show --origin")
     base = repo.git.text("merge-base", tip, found.tip)
-    gates = post_work(repo, base, found.tip, found.packet.path, mode=settings.governance.mode)
     plain = (
         "--no-ext-diff",
         "--no-textconv",
@@ -150,6 +148,6 @@ def _document(around: Surroundings, wp_id: str, found: Reviewed) -> dict[str, An
         "diff": repo.git.run("diff", *plain).stdout.decode("utf-8", errors="replace"),
         "manifest": list(found.packet.manifest),
         "evidence": "\n".join(lines.texts[number] for number in section).strip("\n"),
-        "gates": [*gates, *gate_findings(repo, settings, base, found.tip)],
+        "gates": judge_work(repo, settings, base, found.tip, found.packet.path),
         "reviews": list(found.log.reviews),
     }

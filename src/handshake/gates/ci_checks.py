@@ -11,7 +11,8 @@ from handshake.domain.packet_names import is_packet_file
 from handshake.domain.packet_text import read_packet
 from handshake.domain.settings import Settings
 from handshake.gates.judged_range import WP_BRANCH, JudgedRange, judged_range, left_base_at, packet_path
-from handshake.gates.strict import strict_findings
+from handshake.gates.merge_gate import merge_findings
+from handshake.gates.strict import strict_findings, without_board_status
 from handshake.gates.work_gate import judge_work
 from handshake.repo.git import Repository
 from handshake.repo.tree import TreeView
@@ -58,7 +59,8 @@ def ci_findings(repo: Repository, settings: Settings, request: PullRequest) -> t
     """What the gates say of a pull request, and the ids of the packets it touches.
 
     Every packet that changed must read (in strict mode, with all that strict mode asks for). Where the branch
-    is that of a packet, or one packet changed and other files beside it, the post-work gate judges the whole.
+    is that of a packet, or one packet changed and other files beside it, the post-work gate judges the whole. What
+    would arrive needs the review that a merge here would need.
     """
     view = TreeView(repo.git, repo.pygit2, request.head)
     names = repo.git.names("diff-tree", "-r", "--name-only", "--no-renames", "-z", request.base, request.head)
@@ -75,7 +77,9 @@ def ci_findings(repo: Repository, settings: Settings, request: PullRequest) -> t
         if path != judged:
             findings += reading.findings
         if settings.governance.mode == "strict" and reading.packet is not None and not reading.packet.is_stub:
-            findings += strict_findings(reading.packet, reading.lines, view.read, settings.paths)
+            more = strict_findings(reading.packet, reading.lines, view.read, settings.paths)
+            findings += without_board_status(more) if path == judged else more
+    findings += merge_findings(repo, settings, request.base, request.head)
     touched = (*packets, *([judged] if judged else []))
     ids = tuple(dict.fromkeys(path.rpartition("/")[2].removesuffix(".md") for path in touched))
     return list(dict.fromkeys(findings)), ids

@@ -51,7 +51,9 @@ def check_commit(repo: Repository, _arguments: Sequence[str], _given: str) -> li
         strict = view.read if settings.governance.mode == "strict" else None
         data_or_none = view.read(path)
         if data_or_none is not None:
-            findings += pre_work(data_or_none, path, strict=strict, paths=settings.paths)
+            from handshake.gates.strict import without_board_status
+
+            findings += without_board_status(pre_work(data_or_none, path, strict=strict, paths=settings.paths))
         findings += judge_work(repo, settings, judged.base, judged.head, path)
     if packets and branch == settings.base_branch and (head := repo.resolve("HEAD")):
         from handshake.gates.merge_gate import merge_findings

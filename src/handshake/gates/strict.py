@@ -25,6 +25,11 @@ from handshake.repo.git import Repository
 _MINUTE = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}")
 
 
+def without_board_status(findings: list[Finding]) -> list[Finding]:
+    """The findings on a WP branch: there the packet moves on, and the board follows when the work has arrived."""
+    return [finding for finding in findings if finding.code != "HSK-BOARD-STATUS"]
+
+
 def strict_findings(packet: Packet, lines: PacketLines, read: ReadFile, paths: Paths) -> list[Finding]:
     """Refinement, signature, phases, board and registry of one packet; whether they are committed is not asked."""
     signature = packet.user_signature or ""

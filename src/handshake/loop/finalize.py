@@ -9,8 +9,7 @@ from handshake.domain.packet_text import append_section_line, set_status
 from handshake.domain.progress import MtStatus, ProgressStatus
 from handshake.domain.reply import SpecResult
 from handshake.domain.states import JobStatus, Phase
-from handshake.gates.post_work import post_work
-from handshake.gates.validators.table import gate_findings
+from handshake.gates.work_gate import judge_work
 from handshake.loop.code_branch import advance, hold, moment_of_commit
 from handshake.loop.equipment import Equipment
 from handshake.loop.run import Run, commit_message
@@ -28,17 +27,9 @@ def finalize(run: Run, equipment: Equipment) -> None:
         fail(run, f"the TEST_PLAN does not pass at the end: {why}", "validation_failed")
         return
     skipped = [e.mt_id for e in run.progress.micro_tasks if e.status is MtStatus.SKIPPED]
-    governance = run.around.settings.governance
     commit = _final_commit(run, equipment, specs, skipped)
-    findings = post_work(
-        run.around.repo,
-        run.job.workspace.base_commit,
-        commit,
-        run.job.workspace.packet_path,
-        mode=governance.mode,
-        ascii_level=governance.ascii,
-    )
-    findings += gate_findings(run.around.repo, run.around.settings, run.job.workspace.base_commit, commit)
+    space = run.job.workspace
+    findings = judge_work(run.around.repo, run.around.settings, space.base_commit, commit, space.packet_path)
     errors = [f for f in findings if f.severity == "error"]
     _announce_gate(run, findings)
     if errors:
