@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from handshake.domain.job import WorkPacketScope
@@ -15,7 +15,10 @@ PACKET = "docs/task_packets/WP-1-Demo.md"
 class DictTree:
     """A source tree in memory that counts what is read."""
 
-    def __init__(self, files: Mapping[str, str | bytes]) -> None:
+    def __init__(
+        self, files: Mapping[str, str | bytes], links: Sequence[str] = (), mounted: Sequence[str] = ()
+    ) -> None:
+        self.links, self.mounted = frozenset(links), tuple(mounted)
         self.files = {path: data.encode() if isinstance(data, str) else data for path, data in files.items()}
         self.reads: list[str] = []
 
@@ -28,6 +31,12 @@ class DictTree:
 
     def size(self, path: str) -> int | None:
         return len(self.files[path]) if path in self.files else None
+
+    def mode(self, path: str) -> int | None:
+        return None if path not in self.files else 0o120000 if path in self.links else 0o100644
+
+    def submodules(self) -> tuple[str, ...]:
+        return self.mounted
 
 
 def is_gate(command: str) -> bool:

@@ -42,7 +42,7 @@ def expanded(*entries: str, mentioned: tuple[str, ...] = ()) -> ScopedFiles:
         ("src/**/*.py", ("src/a.py", "src/deep/b.py"), ()),
         ("**/*.txt", ("src/deep/c.txt",), ()),
         ("src/?.py", ("src/a.py",), ()),
-        ("src/[!b].py", ("src/a.py",), ()),
+        ("src/[!b].py", (), ("src/[!b].py",)),
         ("app/[id]/page.tsx", ("app/[id]/page.tsx",), ()),
         ("app/[z-a]/new.tsx", (), ("app/[z-a]/new.tsx",)),
         ("src/new.py", (), ("src/new.py",)),

@@ -8,12 +8,12 @@ from __future__ import annotations
 import posixpath
 import re
 from dataclasses import dataclass
-from functools import cache
 
 from handshake.domain.errors import JobRefused
+from handshake.domain.packet_scope import has_glob, in_scope
 from handshake.source.project import Project
 
-_GLOB_SIGNS = re.compile(r"[*?\[]")
+_SUBMODULE = "it lies in a submodule, which is a repository of its own"
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,8 @@ class ScopeEntries:
         )
 
     def covers(self, path: str) -> bool:
-        """Whether some entry names the path, a folder it lies in, or a glob it matches."""
-        return any(
-            entry in (path, ".") or path.startswith(entry + "/") or (is_glob(entry) and _glob(entry).match(path))
-            for entry in self.entries
-        )
+        """Whether some entry names the path, a folder it lies in, or a glob it matches; the post-work gate agrees."""
+        return "." in self.entries or in_scope(path, self.entries)
 
     def allows(self, path: str) -> bool:
         """Whether an MT may write the path."""
@@ -75,41 +72,6 @@ def normal_path(entry: str) -> str:
     return posixpath.normpath(text)
 
 
-def is_glob(entry: str) -> bool:
-    """Whether an entry holds glob signs."""
-    return _GLOB_SIGNS.search(entry) is not None
-
-
-@cache
-def _glob(pattern: str) -> re.Pattern[str]:
-    """`**` crosses folders, `*` and `?` stay in one, `[…]` is a set; what is no glob after all stands for itself."""
-    out, position = "", 0
-    while position < len(pattern):
-        rest = pattern[position:]
-        closed = re.match(r"\[!?\]?[^\]/]*\]", rest)
-        if rest.startswith("**/"):
-            out, position = out + "(?:.*/)?", position + 3
-        elif rest.startswith("**"):
-            out, position = out + ".*", position + 2
-        elif rest[0] == "*":
-            out, position = out + "[^/]*", position + 1
-        elif rest[0] == "?":
-            out, position = out + "[^/]", position + 1
-        elif closed:
-            inner = closed.group()[1:-1]
-            negated = inner.startswith("!")
-            out += (
-                f"[{'^' if negated else ''}{re.escape(inner[1:] if negated else inner).replace(chr(92) + '-', '-')}]"
-            )
-            position += closed.end()
-        else:
-            out, position = out + re.escape(rest[0]), position + 1
-    try:
-        return re.compile(out + r"\Z")
-    except re.error:
-        return re.compile(re.escape(pattern) + r"\Z")
-
-
 def expand_scope(entries: ScopeEntries, project: Project, mentioned: tuple[str, ...]) -> ScopedFiles:
     """The writable files of the packet.
 
@@ -126,11 +88,13 @@ def expand_scope(entries: ScopeEntries, project: Project, mentioned: tuple[str, 
         if project.has(entry):
             matched = [entry]
             named.add(entry)
-        elif is_glob(entry):
-            matched = [path for path in project.paths if _glob(entry).match(path)]
+        elif has_glob(entry):
+            matched = [path for path in project.paths if in_scope(path, (entry,))]
         else:
             matched = [path for path in project.paths if entry == "." or path.startswith(entry + "/")]
-        if not matched and (entry == "." or re.search(r"[*?]", entry)):
+        if mounted := [place for place in project.submodules if in_scope(place, (entry,)) or entry == "."]:
+            skipped.update(dict.fromkeys(mounted, _SUBMODULE))
+        elif not matched and (entry == "." or has_glob(entry)):
             skipped[entry] = "nothing in the tree matches it"
         elif not matched and not _is_folder_to_be(entry, entries, mentioned):
             create.add(entry)
@@ -165,12 +129,12 @@ def _why_not(path: str, entries: ScopeEntries, project: Project) -> str | None:
     if entries.is_governance(path):
         return "a governance path is never an MT's to write"
     if not project.has(path):
+        if any(path == place or path.startswith(place + "/") for place in project.submodules):
+            return _SUBMODULE
         parent = posixpath.dirname(path)
         while parent:
             if project.has(parent):
-                return f"{parent} is a file, not a folder"
+                return f"{parent} is a {'symbolic link' if project.is_link(parent) else 'file'}, not a folder"
             parent = posixpath.dirname(parent)
         return None
-    if project.text(path) is None:
-        return "it is binary, or larger than 1 MiB"
-    return None
+    return project.why_no_text(path)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from handshake.domain.canonical import hash_of
 from handshake.domain.errors import JobRefused
 from handshake.domain.job import WorkPacketScope
-from handshake.domain.microtask import Plan, RuleFinding
+from handshake.domain.microtask import Plan
 from handshake.planning.assign import Assigner, Assignment, paths_mentioned
 from handshake.planning.cut import cut_into_groups, edges_between
 from handshake.planning.define import Definer, OrderedDrafts
@@ -22,6 +22,7 @@ from handshake.planning.focus import Focus
 from handshake.planning.groups import CutLimits, WorkFile
 from handshake.planning.judges import Court, Judges, tested_files
 from handshake.planning.order import ancestors_of, dependencies_of, ordered
+from handshake.planning.remarks import remarks
 from handshake.planning.rules import RuleFacts, check_definitions, refuse_errors
 from handshake.planning.sizes import NEW_FILE_TOKENS, tokens_for_files
 from handshake.planning.verify import VerifyWriter
@@ -89,7 +90,7 @@ def generate_plan(
         wp_id=wp_id,
         definitions=definitions,
         waves=waves_of(definitions),
-        findings=(*findings, *_remarks(files, in_order.owned, assignment, focus)),
+        findings=(*findings, *remarks(project, scope.done_means, files, in_order.owned, assignment, focus)),
         criteria=definer.criteria(in_order, definitions),
         focus=definer.focus(in_order),
         test_plan=test_plan,
@@ -197,23 +198,3 @@ def _refuse_too_many(count: int) -> None:
 
 def _why_nothing(files: ScopedFiles) -> str:
     return "; ".join(f"{path}: {reason}" for path, reason in files.skipped[:3]) or "it matches nothing"
-
-
-def _remarks(
-    files: ScopedFiles, owned: tuple[str, ...], assignment: Assignment, focus: Focus
-) -> tuple[RuleFinding, ...]:
-    """What was left out, bullets that fit no file, what no prompt can hold whole: nothing is dropped in silence."""
-    remarks = [f"{path} is left out: {reason}" for path, reason in files.skipped]
-    left = [path for path in files.all if path not in owned]
-    if left:
-        remarks.append(f"{len(left)} in-scope files need no work by any criterion, e.g. {left[0]}")
-    remarks += [
-        f"DONE_MEANS {number} fits no file; the closing micro-task holds it"
-        for number, targets in enumerate(assignment.targets, start=1)
-        if not targets
-    ]
-    for path in (path for path in owned if focus.is_large(path)):
-        remarks += [f"{path}: {name} alone is over the budget; shown in part" for name in focus.too_long(path)]
-        if not focus.has_definitions(path):
-            remarks.append(f"{path} is over the budget and has no definitions to split it by; shown in part")
-    return tuple(RuleFinding(rule="MT-GEN", severity="INFO", message=remark) for remark in remarks)

@@ -59,6 +59,7 @@ class TreeView:
         self._git = git
         self._handle = handle
         self._entries: dict[str, _Entry] | None = None
+        self._mounted: set[str] = set()
 
     def paths(self) -> tuple[str, ...]:
         """All file paths, sorted."""
@@ -119,9 +120,14 @@ class TreeView:
             return None
         if entry.size is not None:
             return entry.size
-        if self._handle is not None and (blob := self._handle.get(entry.sha)) is not None:
-            return int(blob.size)  # type: ignore[attr-defined]
+        if self._handle is not None and self._handle.odb.exists(entry.sha):
+            return int(self._handle.odb.read_header(entry.sha)[1])
         return int(self._git.text("cat-file", "-s", entry.sha))
+
+    def submodules(self) -> tuple[str, ...]:
+        """The paths at which other repositories are mounted, sorted."""
+        self._all()
+        return tuple(sorted(self._mounted))
 
     @property
     def tree_id(self) -> str:
@@ -225,7 +231,9 @@ class TreeView:
             path = prefix + os.fsdecode(item.raw_name)
             if item.filemode == _DIRECTORY:
                 found |= self._walk(self._handle[item.id], path + "/")
-            elif item.filemode != _SUBMODULE:
+            elif item.filemode == _SUBMODULE:
+                self._mounted.add(path)
+            else:
                 found[path] = _Entry(item.filemode, str(item.id))
         return found
 
@@ -236,4 +244,6 @@ class TreeView:
             mode, kind, sha, size = facts.split()
             if kind == "blob":
                 found[path] = _Entry(int(mode, 8), sha, int(size))
+            elif kind == "commit":
+                self._mounted.add(path)
         return found
