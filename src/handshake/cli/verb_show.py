@@ -48,7 +48,11 @@ def show(
 
 
 def step_of(run: Run, mt_id: str, number: str) -> str:
-    """The id of an MT's step: the one of that number, or the last."""
+    """The id of a micro-task's step: the one of that number or id, else the last one.
+
+    Raises:
+        UsageError: there is none.
+    """
     from handshake.domain.ledger import step_id
 
     if mt_id not in run.plan.order:

@@ -11,6 +11,7 @@ from handshake.domain.errors import ExitCode, UsageError
 from handshake.domain.states import JobStatus
 
 if TYPE_CHECKING:
+    from handshake.loop.merge import MergeState
     from handshake.loop.run import Run, Surroundings
     from handshake.recorder.job_history import Unreadable
 
@@ -35,16 +36,37 @@ def status(
 ) -> None:
     """Where each run stands. Example: handshake status"""
     around = open_surroundings(context.obj)
-    rows = [_row(run) for run in visible_runs(around, wp_id)]
+    rows = [_row(run, try_merge=wp_id is not None) for run in visible_runs(around, wp_id)]
     if wp_id and not rows:
         raise UsageError(f"{wp_id} has no run yet", next_step=f"handshake run {wp_id}")
+    watching = _daemon(around)
     if as_json:
-        write_json({"runs": rows})
+        write_json({"runs": rows, "daemon": watching})
         return
+    if watching and not wp_id:
+        _write_daemon(watching)
     if not rows:
         write("no runs yet. Next: handshake new WP_ID, or drop a packet in and handshake daemon")
     for row in rows:
         _write_row(row, detailed=wp_id is not None)
+
+
+def _daemon(around: Surroundings) -> dict[str, Any] | None:
+    """The daemon that watches here and what it makes known, or None."""
+    from handshake.daemon.bulletin import read_bulletin
+
+    found = read_bulletin(around.repo, around.clock)
+    return {"pid": found[0], **found[1].model_dump(mode="json")} if found else None
+
+
+def _write_daemon(watching: dict[str, Any]) -> None:
+    write(f"daemon: process {watching['pid']} watches")
+    for row in watching["waiting"]:
+        shared = f": both may change {row['path']}" if row["path"] else ""
+        behind = f"for {row['behind']}" if row["path"] else f"({row['behind']})"
+        write(f"{row['wp_id']}: waits {behind}{shared}")
+    for name in watching["refused"]:
+        write(f"{name}: refused. Next: handshake check {name}")
 
 
 def load_runs(around: Surroundings, wp_id: str | None = None) -> list[Run]:
@@ -110,11 +132,11 @@ def remote_of(run: Run) -> str | None:
     return None if rest == run.branch.ref else rest.partition("/")[0]
 
 
-def _row(run: Run | Unreadable) -> dict[str, Any]:
+def _row(run: Run | Unreadable, *, try_merge: bool) -> dict[str, Any]:
     from handshake.recorder.job_history import Unreadable
 
     if not isinstance(run, Unreadable):
-        return describe(run)
+        return describe(run, try_merge=try_merge)
     next_step = f"git log --stat {run.where}"
     return {"wp_id": run.where, "status": "unreadable", "gate_reason": None, "error": run.why, "micro_tasks": [],
             "next": [f"look: {next_step}"]}  # fmt: skip
@@ -125,8 +147,11 @@ def exit_code_of(status: JobStatus) -> int:
     return int(_EXIT.get(status, ExitCode.FAILED))
 
 
-def describe(run: Run) -> dict[str, Any]:
-    """A run for people and machines."""
+def describe(run: Run, *, try_merge: bool = False) -> dict[str, Any]:
+    """A run for people and machines. `try_merge`: see whether its branch would merge without conflicts."""
+    from handshake.loop.merge import merge_state
+
+    merge = merge_state(run.around.repo, run.job, try_it=try_merge)
     job, progress = run.job, run.progress
     state = progress.current_state
     return {
@@ -156,17 +181,21 @@ def describe(run: Run) -> dict[str, Any]:
         "wp_branch": job.workspace.wp_branch,
         "tracking_branch": run.branch.ref.removeprefix("refs/heads/"),
         "remote": remote_of(run),
-        "next": next_commands(run),
+        "merge": merge.state,
+        "conflicts": merge.conflicts,
+        "next": next_commands(run, merge),
     }
 
 
-def next_commands(run: Run) -> list[str]:
+def next_commands(run: Run, merge: MergeState | None = None) -> list[str]:
     """What a person would do now."""
+    from handshake.loop.merge import merge_state
+
     job, wp = run.job, run.job.wp_id
     if remote_of(run) is not None:
         return [f"look: handshake report {wp}"]
     if job.status in (JobStatus.COMPLETED, JobStatus.COMPLETED_WITH_ISSUES):
-        return _after_completion(run)
+        return _after_completion(run, merge or merge_state(run.around.repo, job))
     if job.status is JobStatus.AWAITING_USER:
         return [
             f"look:   handshake show {wp}/{run.progress.current_state.active_mt}",
@@ -179,25 +208,24 @@ def next_commands(run: Run) -> list[str]:
     return [f"resume: handshake run {wp}"]
 
 
-def _after_completion(run: Run) -> list[str]:
-    """Review and merge, or that it is merged; a packet that lies there uncommitted would stop git's merge."""
-    repo, space = run.around.repo, run.job.workspace
-    log = f"log:    handshake log {run.job.wp_id}"
-    base = repo.branch_tip(space.base_branch)
-    if base is not None and repo.is_ancestor(space.head_commit, base):
-        return [f"merged into {space.base_branch}", log]
-    steps = [f"review: git diff {space.base_branch}...{space.wp_branch}"]
-    dropped = repo.root / space.packet_path
-    if dropped.is_file() and base is not None and repo.tree(base).mode(space.packet_path) is None:
-        steps.append(f"first:  mv {space.packet_path} {space.packet_path}.dropped  (the branch brings it along)")
-    return [*steps, f"merge:  git merge --no-ff {space.wp_branch}", log]
+def _after_completion(run: Run, merge: MergeState) -> list[str]:
+    """Review and merge, then clean up."""
+    wp, base = run.job.wp_id, run.job.workspace.base_branch
+    log = f"log:    handshake log {wp}"
+    if merge.state == "ready":
+        warning = [f"beware: merging conflicts in {', '.join(merge.conflicts)}"] if merge.conflicts else []
+        return [*warning, *merge.steps, log]
+    said = {"merged": f"merged into {base}", "gone": f"{run.job.workspace.wp_branch} is gone"}[merge.state]
+    left = run.around.repo.branch_tip(run.job.workspace.wp_branch) is not None
+    return [said, *([f"clean:  handshake clean {wp}"] if left and merge.state == "merged" else []), log]
 
 
 def _write_row(row: dict[str, Any], *, detailed: bool) -> None:
     done = sum(mt["status"] in ("completed", "skipped") for mt in row["micro_tasks"])
     gate = f" ({row['gate_reason']})" if row["gate_reason"] else ""
     gate += f" [{row['remote']}]" if row.get("remote") else ""
-    write(f"{row['wp_id']}: {row['status']}{gate}, {done} of {len(row['micro_tasks'])} micro-tasks")
+    ready = ", ready to merge" if row.get("merge") == "ready" and not row.get("remote") else ""
+    write(f"{row['wp_id']}: {row['status']}{gate}, {done} of {len(row['micro_tasks'])} micro-tasks{ready}")
     if row["error"]:
         write(f"  {row['error']}")
     if detailed:

@@ -112,6 +112,14 @@ def with_entry(data: bytes, wp_id: str, tag: BoardTag) -> bytes:
     return head + text + newline + tail
 
 
+def moves_only(before: bytes | None, after: bytes | None, wp_id: str) -> bool:
+    """Whether a change of a board moves this packet's line and nothing else: that is the packet's own business."""
+    if before is None or after is None or before == after:
+        return False
+    tags = {entry.tag for entry in read_board(after) if entry.wp_id == wp_id}
+    return len(tags) == 1 and tags <= set(BoardTag) and with_entry(before, wp_id, BoardTag(tags.pop())) == after
+
+
 _TAGS = {
     PacketStatus.STUB: BoardTag.STUB,
     PacketStatus.IN_PROGRESS: BoardTag.IN_PROGRESS,

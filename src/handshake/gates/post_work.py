@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
+from handshake.domain.board import moves_only
 from handshake.domain.packet import Finding, ManifestEntry, Packet, Waiver
 from handshake.domain.packet_fields import Remarks
 from handshake.domain.packet_scope import in_scope
@@ -63,7 +64,7 @@ def post_work(
     remarks.findings += phase_findings(reading.lines, packet_path, manifest_is_evidence=mode == "strict")
     if reading.packet is not None:
         own = own_files(reading.packet)
-        work = [change for change in changes if change.path not in own]
+        work = [change for change in changes if change.path not in own and not _is_on_board(change, reading.packet)]
         # a commit of the packet alone is how a scope comes to be signed
         signed = signed_before(repo, old, new, reading.packet, remarks) if work else Signed()
         moved = (_named(repo, base), _named(repo, head)) != (old, new)
@@ -84,6 +85,11 @@ def _remark_on_ascii(reading: PacketReading, remarks: Remarks, level: Literal["e
     if lines:
         say = remarks.error if level == "error" else remarks.warning
         say("HSK-POST-ASCII", lines[0], f"{len(lines)} lines are not ASCII", "write `-`, straight quotes and `...`")
+
+
+def _is_on_board(change: FileChange, packet: Packet) -> bool:
+    """Whether the change moves the packet's own line on a task board, and no byte beside it."""
+    return change.path.endswith(".md") and moves_only(change.before, change.after, packet.wp_id)
 
 
 def own_files(packet: Packet) -> tuple[str, ...]:

@@ -79,7 +79,7 @@ def finish(run: Run, equipment: CodeSide) -> None:
 
 
 def _worktree_lacks_last_commit(run: Run, equipment: CodeSide) -> bool:
-    """Whether the packet of the commit before, and nothing else, stands in the worktree: no work of a person."""
+    """Whether the worktree differs only by what the last commit changed, as before it: no work of a person."""
     repo, space, workspace = run.around.repo, run.job.workspace, equipment.workspace
     if not workspace.path.is_dir() or repo.branch_tip(space.wp_branch) != space.head_commit:
         return False
@@ -88,8 +88,10 @@ def _worktree_lacks_last_commit(run: Run, equipment: CodeSide) -> bool:
     except EnvironmentProblem:
         return False  # no worktree of ours any more: a person's to decide
     parent = repo.resolve(f"{space.head_commit}^")
-    before = repo.tree(parent).read(space.packet_path) if parent else None
-    return changed == (space.packet_path,) and workspace.read(space.packet_path) == before
+    if parent is None or not changed:
+        return False
+    before, last = repo.tree(parent), repo.tree(space.head_commit)
+    return all(last.read(path) != before.read(path) == workspace.read(path) for path in changed)
 
 
 def _follow(run: Run, equipment: CodeSide) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from handshake.config.failpoints import failpoint
+from handshake.domain.board import BoardTag, with_entry
 from handshake.domain.microtask import VerificationSpec
 from handshake.domain.packet import Finding
 from handshake.domain.packet_text import append_section_line, set_status
@@ -83,17 +84,25 @@ def _final_commit(run: Run, equipment: Equipment, specs: tuple[SpecResult, ...],
     packet = set_status(packet, "Done")
     packet = append_section_line(packet, "STATUS_HANDOFF", handoff)
     packet = append_section_line(packet, "EVIDENCE", evidence)
+    changes: dict[str, bytes] = {space.packet_path: packet, **_board(run)}
     failpoint("final.commit:before")
     commit = equipment.objects.write_commit(
         parent=space.head_commit,
         base_tree=space.head_commit,
-        changes={space.packet_path: packet},
+        changes=changes,
         message=commit_message(f"{run.job.wp_id}: done", {"WP": run.job.wp_id, "Job": run.job.job_id}),
         when=moment_of_commit(run),
     )
     hold(run, equipment, commit)
     failpoint("final.commit:after")
     return commit
+
+
+def _board(run: Run) -> dict[str, bytes]:
+    """The task board with this packet's line where it belongs now, if the project keeps a board."""
+    path = run.around.settings.paths.board
+    board = run.around.repo.tree(run.job.workspace.head_commit).read(path)
+    return {} if board is None else {path: with_entry(board, run.job.wp_id, BoardTag.VALIDATED)}
 
 
 def _announce_gate(run: Run, findings: list[Finding]) -> None:

@@ -27,7 +27,7 @@ def explained_contents(run: Run, equipment: CodeSide) -> Contents:
     trees = [repo.tree(commit) for commit in (space.head_commit, *repo.parents(space.head_commit)[:1])]
     index = run.job.execution_state.current_mt_index
     mts = [run.plan.definition(mt_id) for mt_id in run.plan.order[max(0, index - 1) : index + 1]]
-    paths = {space.packet_path, *(path for mt in mts for path in mt.files.writable)}
+    paths = {space.packet_path, run.around.settings.paths.board, *(path for mt in mts for path in mt.files.writable)}
     known: Contents = {path: {tree.read(path) for tree in trees} for path in paths}
     if index < len(run.plan.order) and run.entry(mts[-1].mt_id).status is MtStatus.IN_PROGRESS:
         _add_running(known, run, equipment, mts[-1])

@@ -167,6 +167,18 @@ class ObjectStore:
         self._forget(new)
         failpoint("ref.update:after")
 
+    def drop_ref(self, ref: str, expected: str) -> None:
+        """Take a ref away that is at `expected`. Whoever calls knows that its commits are reachable from another.
+
+        Raises:
+            StaleOwner: it is elsewhere, or locked; nothing changed.
+        """
+        result = self._repo.git.run("update-ref", "--no-deref", "-d", ref, expected, check=False)
+        if result.code != 0:
+            raise StaleOwner(
+                f"{ref} cannot be removed at {expected[:12]}: {result.reason}", next_step=f"git log {ref}"
+            )
+
     def _swap(self, ref: str, new: str, expected: str | None) -> None:
         give_up = time.monotonic() + _LOCK_PATIENCE_S
         pause = 0.002
