@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,13 @@ class Shop:
     def json(self, *args: str, code: int | None = 0) -> Any:
         """What a command says with `--json`."""
         return json.loads(self.handshake(*args, "--json", code=code).stdout)
+
+    def until_reply_stored(self, timeout: float = 60) -> None:
+        """Wait until a run has a reply on the disk; with `edit.file:before:delay=…` nothing is done with it yet."""
+        give_up = time.monotonic() + timeout
+        while not list((self.root / ".git" / "handshake" / "replies").glob("*/*")):
+            assert time.monotonic() < give_up, "no reply was stored in time"
+            time.sleep(0.02)
 
     def events(self, *args: str) -> list[dict[str, Any]]:
         """Recorded events."""

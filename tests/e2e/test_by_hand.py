@@ -12,7 +12,7 @@ from run_records import BRANCH, TRACK, WP, end_state, tiny_packet
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX signals")
 
-SLOW_VERIFY = {"HANDSHAKE_FAILPOINT": "verify.start@2:delay=4000"}
+SLOW_VERIFY = {"HANDSHAKE_FAILPOINT": "edit.file:before:delay=4000"}
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def tiny(shop, solver):
 def begun(shop, **env):
     """A run that has its reply and is about to judge it, slowly."""
     child = shop.start("run", WP, **(env or SLOW_VERIFY))
-    child.until_said("tokens in")
+    shop.until_reply_stored()
     return child
 
 
@@ -95,7 +95,7 @@ def decisions(shop):
 
 
 def test_cancel_ends_a_run_at_once_and_for_good(tiny):
-    run = begun(tiny, HANDSHAKE_FAILPOINT="verify.start@2:delay=60000")
+    run = begun(tiny, HANDSHAKE_FAILPOINT="edit.file:before:delay=60000")
     done = tiny.handshake("cancel", WP, "--note", "wrong scope")
     assert f"{WP}: cancelled" in done.stdout
     run.communicate(timeout=20)

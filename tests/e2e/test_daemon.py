@@ -121,8 +121,8 @@ def test_once_says_when_something_went_wrong(place):
 def test_sigterm_in_a_run_ends_both_and_the_run_goes_on_later(place, solver):
     place.drop(tiny_packet)
     calls = len(solver.calls())
-    daemon = place.daemon(HANDSHAKE_FAILPOINT="verify.start@2:delay=30000")
-    daemon.until_said("tokens in")
+    daemon = place.daemon(HANDSHAKE_FAILPOINT="edit.file:before:delay=30000")
+    place.until_reply_stored()
     child = run_of(place)
     began = time.monotonic()
     err = ended(daemon)
@@ -138,8 +138,8 @@ def test_sigterm_in_a_run_ends_both_and_the_run_goes_on_later(place, solver):
 
 def test_kill_9_of_daemon_and_run(place, solver, make_shop, tmp_path):
     place.drop(tiny_packet)
-    daemon = place.daemon(HANDSHAKE_FAILPOINT="verify.start@2:delay=30000")
-    daemon.until_said("tokens in")
+    daemon = place.daemon(HANDSHAKE_FAILPOINT="edit.file:before:delay=30000")
+    place.until_reply_stored()
     os.kill(run_of(place), signal.SIGKILL)
     daemon.send_signal(signal.SIGKILL)
     daemon.wait()
@@ -154,8 +154,8 @@ def test_kill_9_of_daemon_and_run(place, solver, make_shop, tmp_path):
 
 def test_a_run_outlives_its_killed_daemon(place):
     place.drop(tiny_packet)
-    daemon = place.daemon(HANDSHAKE_FAILPOINT="verify.start@2:delay=2000")
-    daemon.until_said("tokens in")
+    daemon = place.daemon(HANDSHAKE_FAILPOINT="edit.file:before:delay=2000")
+    place.until_reply_stored()
     daemon.send_signal(signal.SIGKILL)
     daemon.wait()
     until(lambda: status_of(place) == "completed")
@@ -165,7 +165,7 @@ def test_a_run_outlives_its_killed_daemon(place):
 def test_a_killed_run_is_taken_up_by_the_living_daemon(place, solver):
     place.drop(tiny_packet)
     calls = len(solver.calls())
-    daemon = place.daemon(HANDSHAKE_FAILPOINT="verify.start@2:kill")
+    daemon = place.daemon(HANDSHAKE_FAILPOINT="edit.file:before:kill")
     daemon.until_said("ended with exit code -9")
     ended(daemon)
     place.handshake("daemon", "--once")
@@ -194,7 +194,7 @@ def test_a_decision_is_followed_while_the_daemon_watches(shop, make_server):
 
 def test_deleting_the_packet_cancels_nothing(place):
     packet = place.drop(tiny_packet)
-    place.handshake("run", WP, code=1, HANDSHAKE_FAILPOINT="verify.start@2:raise")
+    place.handshake("run", WP, code=1, HANDSHAKE_FAILPOINT="edit.file:before:raise")
     packet.unlink()
     place.handshake("daemon", "--once")
     assert status_of(place) == "completed"
