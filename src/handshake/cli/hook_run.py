@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from handshake.domain.errors import ExitCode, HandshakeError, UsageError
 
 if TYPE_CHECKING:
+    from handshake.domain.packet import Finding
     from handshake.repo.git import Repository
 
 SKIP = "HANDSHAKE_SKIP"
@@ -53,6 +54,7 @@ def _run(name: str, arguments: Sequence[str], directory: Path) -> int:
             _skip(repo, name)
         return int(ExitCode.DONE)
     findings = CHECKS[name](repo, arguments, given)
+    _record(repo, name, findings)
     for finding in findings:
         _say(f"{finding.severity}: {finding.text()}")
     if not any(finding.severity == "error" for finding in findings):
@@ -67,6 +69,18 @@ def _skip(repo: Repository, name: str) -> None:
 
     record_skip(repo, name, SystemClock())
     _say(f"{name} skipped because {SKIP}=1; that is recorded (handshake events)")
+
+
+def _record(repo: Repository, name: str, findings: list[Finding]) -> None:
+    """What a hook judged of a work packet is on record. FR-EVT-GOV-GATES-001."""
+    branch = repo.head_branch() or ""
+    failed = any(finding.severity == "error" for finding in findings)
+    if name not in _GIT or not (branch.startswith("feat/WP-") or failed):
+        return
+    from handshake.domain.clock import SystemClock
+    from handshake.gates.hook_skips import record_verdict
+
+    record_verdict(repo, name, [finding.code for finding in findings], SystemClock(), failed=failed)
 
 
 def _way_around(name: str) -> str:

@@ -11,6 +11,7 @@ from handshake.cli.options import Json, open_surroundings
 from handshake.domain.errors import EnvironmentProblem, HandshakeError, UsageError
 
 if TYPE_CHECKING:
+    from handshake.domain.packet import Finding
     from handshake.loop.run import Surroundings
 
 
@@ -34,6 +35,7 @@ def gate_check(
     path, data = _packet(around, wp_id)
     strict = around.settings.governance.mode == "strict"
     findings = phase_findings(read_packet(data, path).lines, path, manifest_is_evidence=strict, complete=strict)
+    _record(around, wp_id, "phase", findings)
     show_verdict("gate-check", findings, as_json=as_json, wp_id=wp_id)
 
 
@@ -55,6 +57,7 @@ def pre_work(
     if strict:
         refinement = f"{settings.paths.refinements}/{wp_id}.md"
         findings += committed_findings(around.repo, (path, refinement))
+    _record(around, wp_id, "pre_work", findings)
     show_verdict("pre-work", findings, as_json=as_json, wp_id=wp_id)
 
 
@@ -93,7 +96,17 @@ def post_work(
         # 1 means judged and refused: what was not judged says so
         raise UsageError(f"the change could not be judged: {problem.what}", next_step=problem.next_step) from problem
     shown: dict[str, Any] = {"wp_id": name, "base": chosen.base, "head": chosen.head, "staged": chosen.staged}
+    _record(around, name, "post_work", findings)
     show_verdict("post-work", findings, as_json=as_json, **shown)
+
+
+def _record(around: Surroundings, wp_id: str, gate: str, findings: list[Finding]) -> None:
+    """A gate by hand is on record like any other. FR-EVT-GOV-GATES-001."""
+    from handshake.recorder.packets import PacketJournal
+
+    failed = any(finding.severity == "error" for finding in findings)
+    codes = [finding.code for finding in findings]
+    PacketJournal(around.repo.state_dir, around.clock).gate(wp_id, gate, codes, failed=failed)
 
 
 def _packet(around: Surroundings, wp_id: str) -> tuple[str, bytes]:

@@ -16,8 +16,9 @@ from handshake.daemon.children import Children
 from handshake.daemon.folder import BURST_S, Look, PacketFolder
 from handshake.daemon.patience import Patience
 from handshake.daemon.turns import Wait, turns
-from handshake.domain.errors import ConfigError, LockHeld, NotTrusted
+from handshake.domain.errors import ConfigError, HandshakeError, LockHeld, NotTrusted
 from handshake.domain.settings import Settings
+from handshake.loop.packet_events import record_packet
 from handshake.loop.run import Surroundings
 from handshake.repo.locks import RunLock, living_owner
 
@@ -47,6 +48,7 @@ class Daemon:
         self._children = children or Children(around.repo.root, means.run_options)
         self._started: dict[str, Candidate] = {}
         self._patience = Patience()
+        self._recorded: dict[str, str] = {}
         self._said: dict[str, str] = {}
         self._stop = threading.Event()
         self._next_look = 0.0
@@ -147,6 +149,7 @@ class Daemon:
         for found in look.candidates:
             if found.state in ("refused", "wait", "elsewhere"):
                 self._say_once(found)
+            self._record(found)
             if found.state == "refused":
                 refused[found.wp_id] = found.why
             held = found.wp_id in self._children.running or not self._patience.allows(found, now)
@@ -241,6 +244,20 @@ class Daemon:
             "elsewhere": f"{name} was begun in another clone: {why}",
         }[found.state]
         self._once(name, line, f"{found.state}:{found.content_hash}:{why}")
+
+    def _record(self, found: Candidate) -> None:
+        """A packet that is noticed or refused is on record, once for each content. FR-EVT-GOV-WP-001."""
+        is_news = found.state == "refused" or (found.state == "run" and not found.resumes)
+        key = f"{found.state}:{found.content_hash}:{found.why}"
+        if not is_news or self._recorded.get(found.wp_id) == key:
+            return
+        self._recorded[found.wp_id] = key
+        try:
+            record_packet(self._around, found.wp_id, "noticed")
+            if found.state == "refused":
+                record_packet(self._around, found.wp_id, "refused", found.why.splitlines()[0])
+        except HandshakeError as error:  # said, and tried again with the packet's next content
+            self._once("recorder", f"cannot record what became of {found.wp_id}: {error.line()}")
 
     def _once(self, about: str, line: str, key: str = "") -> None:
         if self._said.get(about) != (key or line):

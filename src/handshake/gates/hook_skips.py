@@ -6,6 +6,7 @@ A skip is an event of the flight recorder, in a journal of this clone: `handshak
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from handshake.domain.clock import Clock
@@ -23,11 +24,25 @@ def record_skip(repo: Repository, hook: str, clock: Clock) -> None:
     Raises:
         RecorderFailed, ResourceExhausted: it could not be recorded.
     """
-    branch = repo.head_branch() or ""
-    wp_id = branch.removeprefix("feat/") if branch.startswith("feat/WP-") else NO_PACKET
+    wp_id = _packet_at_hand(repo)
     payload = {"gate": _GATES.get(hook, "post_work"), "outcome": "fail", "error_codes": [CODE]}
     journal = PacketJournal(repo.state_dir, clock)
     journal.record("FR-EVT-GOV-GATES-001", payload, wp_id=wp_id, key=None, actor="human")
+
+
+def record_verdict(repo: Repository, hook: str, codes: Sequence[str], clock: Clock, *, failed: bool) -> None:
+    """Record what a hook's gate said of the packet at hand, durable when this returns. FR-EVT-GOV-GATES-001.
+
+    Raises:
+        RecorderFailed, ResourceExhausted: it could not be recorded.
+    """
+    gate = _GATES.get(hook, "post_work")
+    PacketJournal(repo.state_dir, clock).gate(_packet_at_hand(repo), gate, codes, failed=failed)
+
+
+def _packet_at_hand(repo: Repository) -> str:
+    branch = repo.head_branch() or ""
+    return branch.removeprefix("feat/") if branch.startswith("feat/WP-") else NO_PACKET
 
 
 def skips(repo: Repository) -> tuple[int, datetime | None]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from contextlib import closing
 
 from handshake.domain.canonical import utc_text
-from handshake.domain.errors import UsageError
+from handshake.domain.errors import JobRefused, PacketRefused, UsageError
+from handshake.domain.ledger import StepStatus
 from handshake.loop.activate import read_runnable_packet
 from handshake.loop.equipment import Equipment
 from handshake.loop.human import ends_by_hand
+from handshake.loop.packet_events import record_packet
 from handshake.loop.preview import UNKNOWN_WINDOW
 from handshake.loop.recover import load_run, recover, unborn_job
 from handshake.loop.run import Run, Surroundings
@@ -57,7 +59,7 @@ def run_packet(around: Surroundings, wp_id: str, *, again: bool = False) -> Run:
         clear_left_folders()
         run = load_run(around, branch)
         if run is None or (run.ended and again):
-            run = _create(around, branch, objects, pool, wp_id)
+            run = _created(around, branch, objects, pool, wp_id)
         elif not run.ended:
             if not ends_by_hand(run):  # that needs no model
                 preflight(resolve_chain(run.job.execution_policy, settings), around.repo.root)
@@ -67,6 +69,18 @@ def run_packet(around: Surroundings, wp_id: str, *, again: bool = False) -> Run:
             run = carry_through(run, lambda run: equip(run, objects, pool, index))
         branch.repack()
         return run
+
+
+def _created(
+    around: Surroundings, branch: TrackingBranch, objects: ObjectStore, pool: ProviderPool, wp_id: str
+) -> Run:
+    """A new job; the packet is on record as noticed, or as refused with why. FR-EVT-GOV-WP-001."""
+    record_packet(around, wp_id, "noticed")
+    try:
+        return _create(around, branch, objects, pool, wp_id)
+    except (PacketRefused, JobRefused) as refused:
+        record_packet(around, wp_id, "refused", refused.what)
+        raise
 
 
 def _create(
@@ -110,7 +124,7 @@ def equip(run: Run, objects: ObjectStore, pool: ProviderPool, index: SourceIndex
     def record(event_type: str, payload: dict[str, object], key: str) -> None:
         index = run.job.execution_state.current_mt_index
         mt_id = run.plan.order[index] if index < len(run.plan.order) else None
-        run.emit(event_type, payload, key=key, mt_id=mt_id)
+        run.emit(event_type, payload, key=key, mt_id=mt_id, iteration=running_iteration(run, mt_id))
 
     sandbox = choose_sandbox(settings.sandbox)
     around.watcher.note(sandbox.describe())
@@ -126,6 +140,12 @@ def equip(run: Run, objects: ObjectStore, pool: ProviderPool, index: SourceIndex
         repository=around.repo.common_dir,
     )
     return Equipment(workspace, objects, reply_store(run), pool, bus, index)
+
+
+def running_iteration(run: Run, mt_id: str | None) -> int | None:
+    """The iteration in which something happens: from it the event's prompt, reply and evidence are reached."""
+    steps = [s for s in run.ledger.steps if s.status is StepStatus.IN_PROGRESS] if mt_id else []
+    return int(steps[-1].step_id.rpartition("-")[2]) if steps else None
 
 
 def workspace_of(run: Run, objects: ObjectStore) -> Workspace:

@@ -121,6 +121,11 @@ def load(database: duckdb.DuckDBPyConnection, unread: Iterable[Unread], spool: P
     import duckdb
 
     wanted = [item for item in unread if not item.is_empty]
+    if not wanted:
+        kinds = ", ".join(f"{name} VARCHAR" for name in _TEXTS if name != "timestamp")
+        rest = "iteration BIGINT, payload JSON, place BIGINT, owner VARCHAR, timestamp TIMESTAMP"
+        database.execute(f"CREATE TABLE raw ({kinds}, {rest})")
+        return
     database.execute("CREATE TABLE owners (owner VARCHAR, filename VARCHAR)")
     _make_shapes(database)
     files = []
@@ -129,9 +134,6 @@ def load(database: duckdb.DuckDBPyConnection, unread: Iterable[Unread], spool: P
         _spool(item, place)
         files.append(str(place))
         database.execute("INSERT INTO owners VALUES (?, ?)", [item.source.job_id, str(place)])
-    if not files:
-        (spool / "none.jsonl").touch()
-        files = [str(spool / "none.jsonl")]
     texts = ", ".join(f"line->>'$.{name}' AS {name}" for name in _TEXTS)
     try:
         database.execute(_READ.format(texts=texts, longest=LONGEST_LINE), [[globbed(name) for name in files]])
