@@ -108,6 +108,34 @@ def test_commits_that_nobody_names_are_let_go(scratch, folder, when):
     scratch.fsck()
 
 
+def test_a_run_keeps_its_packs_to_its_end(scratch, folder, locks, when):
+    """So that fifty of them do not make each `git commit` of the user's start a `gc`."""
+    store = ObjectStore(scratch.open(), keep_packs=True)
+    branch = TrackingBranch(scratch.open(), "WP-1", objects=store)
+    publish(branch, when, 60)
+    assert len(list(folder.glob("*.keep"))) == 60
+    scratch.git("config", "gc.autoDetach", "false")
+    scratch.git("gc", "--auto")
+    assert len(list(folder.glob("*.pack"))) == 60  # git saw nothing to do
+    scratch.git("gc", "-q", "--prune=now")
+    assert branch.read("steps/59") == b"59"
+    store.close()
+    branch.repack()
+    assert list(folder.glob("*.keep")) == list(folder.glob(f"{PREFIX}*")) == list(locks.glob("packs-*.lock")) == []
+    assert branch.read("steps/59") == b"59"
+    scratch.fsck()
+
+
+def test_a_run_takes_over_what_a_killed_one_kept(scratch, folder, locks, in_child):
+    assert in_child(KILLED, str(scratch.root), failpoint="objects.write:after:kill") == -signal.SIGKILL
+    store = ObjectStore(scratch.open(), keep_packs=True)
+    assert store.clear_left_packs() == 1
+    assert len(list(folder.glob("*.keep"))) == 1
+    assert ObjectStore(scratch.open()).clear_left_packs() == 0  # it is a living process's now
+    store.close()
+    assert list(folder.glob("*.keep")) == list(locks.glob("packs-*.lock")) == []
+
+
 def test_a_living_process_keeps_what_it_holds(scratch, folder, locks, when):
     store = ObjectStore(scratch.open())
     made = store.write_commit(parent=None, base_tree=None, changes={"a": b"1"}, message="m", when=when)

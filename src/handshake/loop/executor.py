@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 from handshake.domain.canonical import utc_text
-from handshake.domain.errors import JobRefused, PacketRefused, UsageError
+from handshake.domain.errors import JobRefused, PacketRefused, UsageError, WaitsForHuman
 from handshake.domain.ledger import StepStatus
 from handshake.loop.activate import read_runnable_packet
 from handshake.loop.equipment import Equipment
@@ -50,8 +51,8 @@ def run_packet(around: Surroundings, wp_id: str, *, again: bool = False) -> Run:
     settings = around.settings
     lock = RunLock(around.repo.state_dir / "locks" / f"{wp_id}.lock", around.clock)
     before = read_heartbeat(lock.path)
-    with lock, ProviderPool(settings, root=around.repo.root) as pool:
-        objects = ObjectStore(around.repo, settings.identity)
+    objects = ObjectStore(around.repo, settings.identity, keep_packs=True)
+    with lock, ProviderPool(settings, root=around.repo.root) as pool, closing(objects):
         branch = TrackingBranch(around.repo, wp_id, settings.tracking.namespace, objects=objects)
         for ref in (branch.ref, held_ref(wp_id)):
             clear_stale_ref_lock(around.repo, ref)
@@ -65,10 +66,21 @@ def run_packet(around: Surroundings, wp_id: str, *, again: bool = False) -> Run:
                 preflight(resolve_chain(run.job.execution_policy, settings), around.repo.root)
             recover(run, reply_store(run), utc_text(before.ts) if before else None)
         lock.workflow_run_id = run.job.workflow_run_id
-        with closing(SourceIndex(around.repo.state_dir / "context")) as index:
-            run = carry_through(run, lambda run: equip(run, objects, pool, index))
+        with closing(SourceIndex(around.repo.state_dir / "context")) as index, _gathered_at_the_end(objects, branch):
+            return carry_through(run, lambda run: equip(run, objects, pool, index))
+
+
+@contextmanager
+def _gathered_at_the_end(objects: ObjectStore, branch: TrackingBranch) -> Iterator[None]:
+    """The run's packs are gathered where it ends, or where it stops at a gate and may wait for days."""
+    try:
+        yield
+    except WaitsForHuman:
+        objects.close()
         branch.repack()
-        return run
+        raise
+    objects.close()
+    branch.repack()
 
 
 def _created(

@@ -99,6 +99,11 @@ class PackWriter:
             raise disk_error(error, f"cannot store objects in {self._folder}") from error
         return KeptPack(stem, self)
 
+    def adopt(self, stem: Path) -> KeptPack:
+        """Keep a pack that a killed process kept."""
+        _write_keep(stem, self._own())
+        return KeptPack(stem, self)
+
     def _own(self) -> str:
         """One more pack is kept. The name of the lock that says that this process lives."""
         from filelock import FileLock
@@ -151,9 +156,18 @@ def clear_left_packs(folder: Path, locks: Path) -> int:
     Returns:
         How many were released or removed.
     """
+    whole, half = left_packs(folder, locks)
+    for stem in whole:
+        stem.with_suffix(".keep").unlink(missing_ok=True)
+    return len(whole) + half
+
+
+def left_packs(folder: Path, locks: Path) -> tuple[list[Path], int]:
+    """The whole packs that killed processes kept, still kept; and how many half-written ones were removed."""
     from filelock import FileLock, Timeout
 
-    cleared, dead = 0, set()
+    whole: list[Path] = []
+    half, dead = 0, set()
     for keep in sorted(folder.glob(f"{PREFIX}*.keep")):
         owner = _owner_of(keep)
         if owner is None:
@@ -166,13 +180,13 @@ def clear_left_packs(folder: Path, locks: Path) -> int:
         lock.release()
         dead.add(locks / owner)
         if keep.with_suffix(".idx").exists():
-            keep.unlink(missing_ok=True)
+            whole.append(keep.with_suffix(""))
         else:
             discard_pack(keep.with_suffix(""))
-        cleared += 1
+            half += 1
     for place in dead:
         place.unlink(missing_ok=True)
-    return cleared
+    return whole, half
 
 
 def _owner_of(keep: Path) -> str | None:

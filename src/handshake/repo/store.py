@@ -19,7 +19,7 @@ from handshake.repo.backends import Backend, CliBackend, ObjectVanished, PygitBa
 from handshake.repo.consolidate import gather_packs
 from handshake.repo.git import Repository
 from handshake.repo.objects import BlobEntry, Change, GitObject, TreeEdit, commit_bytes, git_object
-from handshake.repo.packs import KeptPack, PackWriter, clear_left_packs
+from handshake.repo.packs import KeptPack, PackWriter, clear_left_packs, left_packs
 from handshake.repo.refs import RefBusy, RefMoved
 from handshake.repo.tree import TreeView
 
@@ -47,6 +47,8 @@ class ObjectStore:
         repo: where.
         identity: author and committer unless a call names others.
         backend: `auto` takes pygit2 where it opens the repository, else the git command.
+        keep_packs: whether packs stay kept until `close` and not only until a ref names their commit. A run has many,
+            and past 50 that are not kept (`gc.autoPackLimit`) each `git commit` of the user's would start a `gc`.
 
     Raises:
         EnvironmentProblem: pygit2 is demanded and cannot open the repository.
@@ -57,6 +59,8 @@ class ObjectStore:
         repo: Repository,
         identity: Identity | None = None,
         backend: Literal["auto", "pygit2", "cli"] = "auto",
+        *,
+        keep_packs: bool = False,
     ) -> None:
         self._repo = repo
         self._identity = identity or Identity()
@@ -71,6 +75,7 @@ class ObjectStore:
         self._packs = PackWriter(self._folder, repo.object_format, repo.state_dir / "locks")
         self._written: dict[str, tuple[list[GitObject], KeptPack]] = {}
         self._trees: dict[str, bytes] = {}
+        self._kept: list[KeptPack] | None = [] if keep_packs else None
 
     def write_commit(
         self,
@@ -143,8 +148,12 @@ class ObjectStore:
     def _forget(self, commit: str) -> None:
         """The commit is named by a ref, or will never be: collections may do what they do."""
         held = self._written.pop(commit, None)
-        if held is not None:
+        if held is None:
+            return
+        if self._kept is None:
             held[1].release()
+        else:
+            self._kept.append(held[1])
 
     def update_ref(self, ref: str, new: str, expected: str | None) -> None:
         """Move a ref from `expected` (None: it must not exist) to `new`; on the disk when this returns.
@@ -212,13 +221,22 @@ class ObjectStore:
             raise StateCorruption(f"objects of commit {commit[:12]} vanish as they are written", next_step="git fsck")
 
     def clear_left_packs(self) -> int:
-        """Release what killed processes kept from collections; see `packs.clear_left_packs`."""
-        return clear_left_packs(self._folder, self._repo.state_dir / "locks")
+        """Take over, or release, what killed processes kept from collections; see `packs.left_packs`."""
+        locks = self._repo.state_dir / "locks"
+        if self._kept is None:
+            return clear_left_packs(self._folder, locks)
+        whole, half = left_packs(self._folder, locks)
+        self._kept += [self._packs.adopt(stem) for stem in whole]
+        return len(whole) + half
 
     def close(self) -> None:
-        """Let go of commits that no ref came to name. The store can be used again."""
+        """Release every pack, also of commits that no ref came to name. The store can be used again."""
         for commit in list(self._written):
             self._forget(commit)
+        for pack in self._kept or ():
+            pack.release()
+        if self._kept is not None:
+            self._kept = []
 
 
 def held_ref(wp_id: str) -> str:
