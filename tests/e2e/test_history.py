@@ -68,6 +68,28 @@ def test_history_of_jobs_by_status_and_what_cannot_be_read(shop):
     assert "WP-9: unreadable" in shop.handshake("status").stdout
 
 
+def test_records_of_another_version_are_refused_by_name_and_not_passed_over(shop):
+    shop.serve()
+    shop.configure()
+    shop.drop(tiny_packet)
+    shop.handshake("run", WP)
+    job = shop.git("ls-tree", "--name-only", f"{TRACK}:jobs")
+    path = f"jobs/{job}/progress_artifact.json"
+    text = shop.git("show", f"{TRACK}:{path}").replace('"schema_version": "1.0"', '"schema_version": "9.0"')
+    place = shop.root.parent / "foreign"
+    shop.git("worktree", "add", "-q", "--detach", str(place), TRACK)
+    (place / path).write_text(text)
+    shop.git("commit", "-qam", "foreign", at=place)
+    shop.git("update-ref", f"refs/heads/{TRACK}", shop.git("rev-parse", "HEAD", at=place))
+    shop.git("worktree", "remove", "--force", str(place))
+    refs = shop.git("for-each-ref")
+    for verb in (["status", WP], ["show", WP], ["report", WP], ["run", WP, "--again"]):
+        done = shop.handshake(*verb, code=7)
+        assert "schema_version '9.0', and this Handshake reads 1.0" in done.stderr
+    assert f"{WP}: unreadable" in shop.handshake("status").stdout
+    assert shop.git("for-each-ref") == refs
+
+
 def test_eight_readers_beside_a_running_daemon(shop):
     shop.serve()
     shop.configure()

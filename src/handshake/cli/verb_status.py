@@ -89,7 +89,7 @@ def visible_runs(around: Surroundings, wp_id: str | None = None) -> list[Run | U
     Raises:
         StateCorruption: the packet that was asked for has no commit that holds together.
     """
-    from handshake.domain.errors import StateCorruption
+    from handshake.domain.errors import EnvironmentProblem, StateCorruption
     from handshake.loop.recover import load_run
     from handshake.recorder.job_history import Unreadable
     from handshake.recorder.sources import tracking_refs
@@ -101,7 +101,7 @@ def visible_runs(around: Surroundings, wp_id: str | None = None) -> list[Run | U
             continue
         try:
             run = load_run(around, TrackingBranch(around.repo, ref.wp_id, namespace=ref.namespace))
-        except (StateCorruption, UsageError) as error:
+        except (StateCorruption, EnvironmentProblem, UsageError) as error:
             if wp_id is not None:
                 raise
             found[ref.wp_id] = Unreadable(ref.wp_id, error.what)

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from handshake.domain.artifact import ArtifactHandle, ArtifactKind, handle_for
 from handshake.domain.canonical import committed_json
 from handshake.domain.clock import Clock, IdSource, uuid_from
-from handshake.domain.errors import StaleOwner, StateCorruption
+from handshake.domain.errors import EnvironmentProblem, StaleOwner, StateCorruption
 from handshake.domain.events import Actor, Event
 from handshake.domain.job import ExecutionState, Job, check_pairing
 from handshake.domain.ledger import RunLedger
@@ -34,6 +34,8 @@ from handshake.repo.hand_moves import decisions_added
 from handshake.repo.store import TrackingBranch
 
 R = TypeVar("R", bound=Record)
+
+SCHEMA_VERSION = "1.0"
 PUBLISH_TRIES = 20
 
 
@@ -459,10 +461,28 @@ def _read(branch: TrackingBranch, path: str, kind: type[R], tip: str) -> R:
     return _parse(data, kind, path)
 
 
+def _refuse_foreign(data: bytes, path: str) -> None:
+    """A record of another version is no corrupt one: it is not passed over for an older commit.
+
+    Raises:
+        EnvironmentProblem: the record says that it is of another version.
+    """
+    try:
+        said = json.loads(data).get("schema_version", SCHEMA_VERSION)
+    except (ValueError, AttributeError):
+        return
+    if said != SCHEMA_VERSION:
+        raise EnvironmentProblem(
+            f"{path} has schema_version {str(said)[:20]!r}, and this Handshake reads {SCHEMA_VERSION}",
+            next_step="use the Handshake that wrote it: pip install --upgrade handshake",
+        )
+
+
 def _parse(data: bytes, kind: type[R], path: str) -> R:
     try:
         return kind.model_validate_json(data)
     except ValidationError as error:
+        _refuse_foreign(data, path)
         first = error.errors()[0]
         raise StateCorruption(
             f"{path} is not a {kind.__name__}: {'.'.join(map(str, first['loc']))}: {first['msg']}",
