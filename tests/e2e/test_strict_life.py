@@ -183,6 +183,7 @@ def test_from_a_stub_to_a_merge_with_every_shortcut_refused(life):
 
     # a merge, a fast-forward, a squash without a review; a hand on the log; work outside the scope
     assert "HSK-REVIEW-MISSING" in life.git("merge", "--no-ff", "--no-edit", BRANCH, code=None)
+    assert "HSK-REVIEW-MISSING" in life.git("commit", "--no-edit", code=None)  # as git says then
     life.git("merge", "--abort")
     said = life.git("merge", "--ff-only", BRANCH, code=None)
     assert "HSK-REVIEW-MISSING" in said and "HSK-REVIEW-FF" in said

@@ -35,7 +35,10 @@ def initialize(options: Globals) -> list[tuple[str, str]]:
     done = [
         _write(root, ".handshake/config.yaml", _starting_config(repo.head_branch())),
         _write(root, ".handshake/.gitignore", "# local leftovers, never committed\n*.local.yaml\n*.tmp\n"),
-        _write(root, ".handshake/templates/packet.md", shipped("templates", "packet.md").read_text(encoding="utf-8")),
+        *(
+            _write(root, f".handshake/templates/{name}", shipped("templates", name).read_text(encoding="utf-8"))
+            for name in ("packet.md", "stub.md", "refinement.md")
+        ),
         _write(root, "docs/task_packets/README.md", _PACKETS),
     ]
     return done + install_hooks(repo)

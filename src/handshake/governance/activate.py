@@ -87,7 +87,8 @@ def _stub(walk: _Checklist) -> PacketLines | None:
             return read_lines(data)
     if walk.read(walk.path) is None:
         raise UsageError(
-            f"there is no stub {folder}/{walk.wp_id}.md", next_step=f"write one, or: handshake new {walk.wp_id}"
+            f"there is no stub {folder}/{walk.wp_id}.md",
+            next_step=f"write one from .handshake/templates/stub.md, or: handshake new {walk.wp_id}",
         )
     walk.done("stub", "none; the packet is there")
     return None
