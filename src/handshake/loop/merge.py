@@ -39,7 +39,7 @@ def merge_state(repo: Repository, job: Job, *, try_it: bool = False) -> MergeSta
         return MergeState("merged")
     if tip is None or base is None:
         return MergeState("gone")
-    steps = [f"review: git diff {space.base_branch}...{space.wp_branch}"]
+    steps = [f"review: handshake review {job.wp_id}"]
     if repo.head_branch() != space.base_branch:
         steps.append(f"first:  git switch {shlex.quote(space.base_branch)}")
     dropped = repo.root / space.packet_path
