@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from handshake.context.compile import ContextGuardFailed, ContextRequest, PreviousIteration, compile_context
+from handshake.context.compile import ContextGuardFailed, ContextRequest, DoneTask, PreviousIteration, compile_context
 from handshake.domain.microtask import Plan
 
 LINES = st.lists(
@@ -42,7 +42,7 @@ TOKENIZERS = st.sampled_from(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     texts=st.tuples(LINES, LINES, LINES),
     count=TOKENIZERS,
@@ -50,8 +50,13 @@ TOKENIZERS = st.sampled_from(
     window=st.integers(300, 9000),
     profile=st.sampled_from(["tiny", "small", "standard"]),
     tail=st.one_of(st.none(), st.text(max_size=3000)),
+    places=st.lists(
+        st.tuples(st.sampled_from(["calc/stats.py", "gone.py"]), st.integers(1, 300), st.text(max_size=90))
+    ),
+    notes=st.lists(st.text(alphabet="note ", max_size=600), max_size=4),
+    done=st.integers(0, 30),
 )
-def test_never_over_the_budget(definition, texts, count, token_budget, window, profile, tail):
+def test_never_over_the_budget(definition, texts, count, token_budget, window, profile, tail, places, notes, done):
     mt = definition(token_budget=token_budget)
     with tempfile.TemporaryDirectory() as folder:
         for path, lines in zip(("calc/stats.py", "calc/check.py", "tests/test_stats.py"), texts, strict=True):
@@ -69,7 +74,11 @@ def test_never_over_the_budget(definition, texts, count, token_budget, window, p
             profile=profile,
             previous=None
             if tail is None
-            else PreviousIteration(outcome="RETRY", validation_tail=tail, evidence_ref="steps/1/reply.md"),
+            else PreviousIteration(
+                outcome="RETRY", validation_tail=tail, locations=tuple(places), evidence_ref="steps/1/reply.md"
+            ),
+            human_notes=tuple(notes),
+            done_mts=tuple(DoneTask(f"MT-{n:03}", "a task that is done", True, "x") for n in range(done)),
             context_window=window,
             reserved_output_tokens=256,
             count_tokens=count,
@@ -114,3 +123,27 @@ def test_unused_share_goes_to_the_files(request_for, tree, definition, budget):
     (tree / "calc/stats.py").write_text("".join(f"def mean_{n}(values):\n{body}\n\n" for n in range(80)))
     compiled = compile_context(request_for(profile="tiny", mt=definition(token_budget=budget)))
     assert compiled.envelope.token_estimate > budget * 0.7
+
+
+def test_each_section_keeps_its_share(request_for, definition, high_estimate):
+    """Notes, done tasks and actions give way, criteria never; what gave way is flagged."""
+    done = tuple(DoneTask(f"MT-{n:03}", "a task with a name of some length", True, "x") for n in range(40))
+    mt = definition(actions=tuple(f"{n} {'do it well ' * 15}" for n in range(10)), scope="where " * 80)
+    notes = tuple(f"note {n} {'and more ' * 60}" for n in range(5))
+    compiled = compile_context(request_for(mt=mt, done_mts=done, human_notes=notes))
+    spent, flags = compiled.trace.budgets_applied, compiled.trace.truncation_flags
+    assert spent["system_rules"] <= 300
+    assert spent["iteration_context"] <= 200
+    assert spent["mt_definition"] <= 500
+    assert {"mt_definition: scope", "mt_definition: actions", "status: 4 older notes"} <= set(flags)
+    assert "Done so far: 40 tasks" in compiled.envelope.full_prompt
+    assert "note 4 and more" in compiled.envelope.full_prompt
+
+
+def test_criteria_that_pass_the_share_alone_are_kept_and_flagged(request_for, definition):
+    done = tuple(
+        {"description": f"criterion {n} " + "must hold " * 30, "verification": "evidence_required"} for n in range(7)
+    )
+    compiled = compile_context(request_for(mt=definition(done=done, token_budget=8192), context_window=16_384))
+    assert any(flag.endswith("tokens over its share") for flag in compiled.trace.truncation_flags)
+    assert all(f"criterion {n} must hold" in compiled.envelope.stable_prefix for n in range(7))

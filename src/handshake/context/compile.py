@@ -25,7 +25,7 @@ from handshake.context.request import (
 from handshake.context.retrieve import Place
 from handshake.context.scope import Held, Scope, held_back, read_scope
 from handshake.context.search import retrieve
-from handshake.context.sections import Definition, completion_section, definition_section, status_section
+from handshake.context.sections import Section, completion_section, definition_section, status_section
 from handshake.context.spans import Chosen, Piece, choose
 from handshake.context.stage import stage_keys
 from handshake.domain.context import IdsHash, PromptEnvelope, QueryPlan, RetrievalTrace, ids_hash
@@ -56,6 +56,7 @@ def compile_context(request: ContextRequest) -> CompiledContext:
     """
     # a provider may ask its server to count: no text is counted twice
     request = dataclasses.replace(request, count_tokens=cache(request.count_tokens))
+    _refuse_names_of_several_lines(request)
     index = request.index or SourceIndex(None)
     scope = read_scope(request, index)
     waived = reject_injections(scope.texts(request), request.injection_waivers, request.extra_patterns)
@@ -97,13 +98,24 @@ def compile_context(request: ContextRequest) -> CompiledContext:
     )
 
 
+def _refuse_names_of_several_lines(request: ContextRequest) -> None:
+    """A model must repeat the names of the files it changes: one that holds a line break could speak to it."""
+    for path in request.mt.files.writable:
+        if not path.isprintable():
+            raise ContextGuardFailed(
+                "PromptInjectionGuard",
+                f"{request.mt.mt_id} changes {path!r}, a name with control characters",
+                next_step="rename the file, or take it out of the packet's scope",
+            )
+
+
 @dataclass(frozen=True)
 class _Sections:
     """The sections that do not depend on the budget of the files."""
 
     system: str
-    definition: Definition
-    status: str
+    definition: Section
+    status: Section
     previous: PreviousSection
     flags: tuple[str, ...]
     templates: Templates = field(repr=False)
@@ -121,18 +133,18 @@ class _Sections:
         files = self.templates.render("files", pieces=pieces, new_files=scope.missing)
         whole = {p.source.path: p.source for p in chosen.pieces if p.writable and p.whole}
         closing = completion_section(request, self.templates, forms, whole, scope.missing)
-        return self.status + files + self.previous.text + closing, forms
+        return self.status.text + files + self.previous.text + closing, forms
 
 
 def _fixed_sections(request: ContextRequest, scope: Scope) -> _Sections:
     templates = Templates(request.profile, request.templates, request.template_texts)
-    definition = definition_section(request, templates)
+    definition, status = definition_section(request, templates), status_section(request, templates)
     return _Sections(
         system=templates.render("system"),
         definition=definition,
-        status=status_section(request, templates),
+        status=status,
         previous=previous_section(request, templates, scope),
-        flags=definition.left_out,
+        flags=(*definition.left_out, *status.left_out),
         templates=templates,
     )
 
@@ -247,7 +259,7 @@ def _budgets_applied(
         "prompt": envelope.token_estimate,
         "system_rules": count(sections.system),
         "mt_definition": count(sections.definition.text),
-        "iteration_context": count(sections.status),
+        "iteration_context": count(sections.status.text),
         "previous_output": count(sections.previous.text) if sections.previous.text else 0,
         "file_contents": chosen.tokens,
         "file_contents_limit": plan.budgets.max_total_evidence_tokens,

@@ -22,7 +22,7 @@ def language_of(path: str) -> str:
 
 def fenced(text: str, info: str = "text") -> str:
     """The text in a fence longer than any run of backticks inside; ends without a line end."""
-    longest = max((len(run) for run in _RUN.findall(text)), default=2)
+    longest = max(map(len, _RUN.findall(text)), default=2) if "```" in text else 2
     fence = "`" * (longest + 1)
     body = text if text == "" or text.endswith("\n") else text + "\n"
     return f"{fence}{info}\n{body}{fence}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 
 from handshake.domain.canonical import sha256_hex
 
@@ -27,12 +28,16 @@ def searchable(lines: Sequence[str]) -> tuple[str, list[int]]:
     NFC and casefolded as the contract says; white space runs are collapsed over line ends and invisible
     characters dropped too, so that a phrase cannot hide by being broken up.
     """
+    body, places = _searchable(tuple(lines))
+    return body, list(places)
+
+
+@lru_cache(maxsize=256)
+def _searchable(lines: tuple[str, ...]) -> tuple[str, tuple[int, ...]]:
     signs: list[str] = []
     places: list[int] = []
     for number, line in enumerate(lines, start=1):
-        visible = "".join(sign for sign in line if unicodedata.category(sign) not in ("Cc", "Cf") or sign.isspace())
-        folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", visible).casefold())
-        words = " ".join(folded.split())
+        words = _searched_form(line)
         if not words:
             continue
         if signs:
@@ -40,4 +45,16 @@ def searchable(lines: Sequence[str]) -> tuple[str, list[int]]:
             places.append(number)
         signs.extend(words)
         places.extend([number] * len(words))
-    return "".join(signs), places
+    return "".join(signs), tuple(places)
+
+
+_ASCII_CONTROLS = {code: None for code in (*range(32), 127) if not chr(code).isspace()}
+
+
+@lru_cache(maxsize=65_536)
+def _searched_form(line: str) -> str:
+    if line.isascii():
+        return " ".join(line.translate(_ASCII_CONTROLS).lower().split())
+    visible = "".join(sign for sign in line if unicodedata.category(sign) not in ("Cc", "Cf") or sign.isspace())
+    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", visible).casefold())
+    return " ".join(folded.split())

@@ -47,6 +47,8 @@ class Scope:
     def texts(self, request: ContextRequest) -> tuple[RetrievedText, ...]:
         """All text on its way into the prompt that neither the packet nor a template wrote."""
         files = [RetrievedText(source.path, source.lines) for source in self.sources]
+        mt_files = request.mt.files
+        files += [RetrievedText(path, (path,)) for path in (*mt_files.writable, *mt_files.read)]
         for path, lines in failing_lines(request).items():
             for line in sorted(lines) if any(path == source.path for source in self.quoted) else ():
                 near = self.around(path, line, 2)

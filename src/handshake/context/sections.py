@@ -12,15 +12,16 @@ from handshake.context.sources import SourceFile
 from handshake.domain.microtask import Expect, VerificationSpec
 
 DEFINITION_TOKENS = 500
+STATUS_TOKENS = 200
 NOTES_SHOWN = 3
-NOTE_CHARACTERS = 400
+NOTE_CHARACTERS = 300
 DONE_SHOWN = 6
 LANDMARKS_SHOWN = 12
 
 
 @dataclass(frozen=True)
-class Definition:
-    """The task's section, and what was left out to keep its share."""
+class Section:
+    """A section, and flags for what was left out to keep its share."""
 
     text: str
     left_out: tuple[str, ...]
@@ -36,16 +37,17 @@ def listed(paths: tuple[str, ...]) -> str:
     return ", ".join(paths) or "(none)"
 
 
-def definition_section(request: ContextRequest, templates: Templates) -> Definition:
-    """YOUR TASK. Over its share of tokens first the notes go, then the scope text; never a file or criterion."""
+def definition_section(request: ContextRequest, templates: Templates) -> Section:
+    """YOUR TASK. Over its share of tokens first notes go, then the scope text, then the actions; never a file or
+    criterion: where these alone pass the share, that is flagged."""
     mt = request.mt
-    steps: tuple[tuple[str, ...], ...] = ((), ("notes",), ("notes", "scope"))
+    steps: tuple[tuple[str, ...], ...] = ((), ("notes",), ("notes", "scope"), ("notes", "scope", "actions"))
     text = ""
     left_out: tuple[str, ...] = ()
     for left_out in steps:
         text = templates.render(
             "task",
-            mt=mt,
+            mt=mt.model_copy(update={"actions": mt.actions[:1]}) if "actions" in left_out else mt,
             modify=listed(mt.files.modify),
             create=listed(mt.files.create),
             scope="" if "scope" in left_out else mt.scope,
@@ -55,8 +57,10 @@ def definition_section(request: ContextRequest, templates: Templates) -> Definit
         )
         if request.count_tokens(text) <= DEFINITION_TOKENS:
             break
-    present = {"notes": bool(mt.notes), "scope": True}
-    return Definition(text, tuple(f"mt_definition: {name}" for name in left_out if present[name]))
+    present = {"notes": bool(mt.notes), "scope": True, "actions": len(mt.actions) > 1}
+    flags = [f"mt_definition: {name}" for name in left_out if present[name]]
+    over = request.count_tokens(text) - DEFINITION_TOKENS
+    return Section(text, (*flags, *((f"mt_definition: {over} tokens over its share",) if over > 0 else ())))
 
 
 def done_rows(request: ContextRequest) -> list[dict[str, str]]:
@@ -76,25 +80,40 @@ def _verify_row(request: ContextRequest, index: int, spec: VerificationSpec) -> 
     return {"command": spec.command, "expects": expects, "proves": proves}
 
 
-def status_section(request: ContextRequest, templates: Templates) -> str:
-    """MICRO-TASK LOOP STATUS."""
+def status_section(request: ContextRequest, templates: Templates) -> Section:
+    """MICRO-TASK LOOP STATUS. Over its share the list of done tasks gives way to their number, then old notes go."""
+    notes = [" ".join(note.split())[:NOTE_CHARACTERS] for note in request.human_notes]
+    steps = [(DONE_SHOWN, NOTES_SHOWN), (0, NOTES_SHOWN), (0, 2), (0, 1)]
+    text, left_out = "", []
+    for done_shown, notes_shown in steps:
+        text = templates.render(
+            "status",
+            mt=request.mt,
+            iteration=request.iteration,
+            max_iterations=request.max_iterations,
+            level=request.level,
+            max_level=request.max_level,
+            model_id=request.model_id,
+            lora_id=request.lora_id,
+            previous=_previous_line(request.previous),
+            done_mts=_done_line(request, done_shown),
+            human_notes=notes[-notes_shown:],
+        )
+        hidden = max(0, len(notes) - notes_shown)
+        left_out = [f"status: {hidden} older notes"] if hidden else []
+        if request.count_tokens(text) <= STATUS_TOKENS:
+            break
+    return Section(text, tuple(left_out))
+
+
+def _done_line(request: ContextRequest, shown: int) -> str:
     done = [f"{task.mt_id} {task.name}" for task in request.done_mts]
-    hidden = len(done) - DONE_SHOWN
-    shown = done[-DONE_SHOWN:] if hidden > 0 else done
-    before = f"{hidden} earlier ones, " if hidden > 0 else ""
-    return templates.render(
-        "status",
-        mt=request.mt,
-        iteration=request.iteration,
-        max_iterations=request.max_iterations,
-        level=request.level,
-        max_level=request.max_level,
-        model_id=request.model_id,
-        lora_id=request.lora_id,
-        previous=_previous_line(request.previous),
-        done_mts=before + ("; ".join(shown) or "none"),
-        human_notes=[" ".join(note.split())[:NOTE_CHARACTERS] for note in request.human_notes[-NOTES_SHOWN:]],
-    )
+    if not done:
+        return "none"
+    hidden = len(done) - shown
+    if hidden <= 0:
+        return "; ".join(done)
+    return f"{hidden} earlier ones, " + "; ".join(done[-shown:]) if shown else f"{len(done)} tasks"
 
 
 def _previous_line(previous: PreviousIteration | None) -> str:

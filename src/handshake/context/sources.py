@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import stat
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +63,8 @@ def read_source(worktree: Path, path: str, max_tokens: int) -> ReadOutcome:
 
     What is not there, not a plain file inside the worktree, or not text gives a warning and no source.
     """
+    if any(unicodedata.category(sign) == "Cc" for sign in path):
+        return ReadOutcome(None, f"{path!r}: a name with control characters, not shown")
     place = worktree.joinpath(*path.split("/"))
     found = _open_inside(worktree, place)
     if isinstance(found, str):

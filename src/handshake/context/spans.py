@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from handshake.context.fences import fenced, language_of
 from handshake.context.retrieve import Place
@@ -39,7 +40,7 @@ class Piece:
         """Whether this is all of the file."""
         return not self.outline and not self.source.cut and self.start <= 1 and self.end >= len(self.source.lines)
 
-    @property
+    @cached_property
     def text(self) -> str:
         """The piece as it stands in the prompt."""
         path = self.source.path
@@ -92,14 +93,18 @@ class _Rows:
         self._count = count
         self._max_snippets = max_snippets
         self._max_per_file = max_per_file
+        self._whole: dict[tuple[str, bool], Piece] = {}
 
     def cost(self, *pieces: Piece) -> int:
         """Tokens of the pieces, the blank line after each included."""
         return sum(self._count(piece.text + "\n\n") for piece in pieces)
 
     def whole(self, source: SourceFile, writable: bool) -> Piece:
-        why = "whole: an edit needs it" if writable else "whole: it fits"
-        return Piece(source, 1, len(source.lines), writable, why, self._best_score(source.path))
+        if (source.path, writable) not in self._whole:
+            why = "whole: an edit needs it" if writable else "whole: it fits"
+            piece = Piece(source, 1, len(source.lines), writable, why, self._best_score(source.path))
+            self._whole[source.path, writable] = piece
+        return self._whole[source.path, writable]
 
     def fill(self, sources: Sequence[SourceFile], budget: int, *, writable: bool) -> None:
         """Give each file its share: whole where it fits, and what one leaves over goes to the others."""

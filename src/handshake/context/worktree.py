@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -27,6 +28,7 @@ class WorktreeView:
 
     def __init__(self, worktree: Path, index: SourceIndex, known: Iterable[SourceFile] = ()) -> None:
         self._worktree = worktree
+        self._root = os.fspath(worktree)
         self._index = index
         self._sources: dict[str, SourceFile | None] = {source.path: source for source in known}
         self._there: dict[str, bool] = {}
@@ -34,7 +36,9 @@ class WorktreeView:
     def has(self, path: str) -> bool:
         """Whether a plain file is there."""
         if path not in self._there:
-            self._there[path] = bool(path) and ".." not in path and self._worktree.joinpath(path).is_file()
+            # asked a thousand times a prompt: pathlib takes four times as long
+            there = bool(path) and ".." not in path and os.path.isfile(os.path.join(self._root, path))  # noqa: PTH113, PTH118
+            self._there[path] = there
         return self._there[path]
 
     def in_folder(self, folder: str) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, Protocol
 
 from handshake.domain.modelcall import ModelReply, ModelRequest
@@ -71,8 +72,15 @@ def estimate_tokens(text: str) -> int:
     letters beyond ASCII one, from U+2E80 on (Chinese, Japanese, Korean, emoji) one and a half. Random
     letters (base64) can come out a fifth too low.
     """
+    # no piece reaches over a line break, but for the indent after it: a line is counted once, however often it comes
+    first, *rest = text.split("\n")
+    return int(_cost(first) + sum(_cost("\n" + line) for line in rest) + 0.999)
+
+
+@lru_cache(maxsize=65_536)
+def _cost(line: str) -> float:
     count = 0.0
-    for piece in _PIECES.finditer(text):
+    for piece in _PIECES.finditer(line):
         found = piece.group()
         if found[0].isascii() and found[0].isalpha():
             count += -(-len(found) // 6)
@@ -84,4 +92,4 @@ def estimate_tokens(text: str) -> int:
             count += 1.5
         else:
             count += 1
-    return int(count + 0.999)
+    return count
