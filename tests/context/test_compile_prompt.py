@@ -252,6 +252,59 @@ def test_own_templates_are_used_and_a_missing_value_is_an_error(request_for, tmp
         compile_context(request_for(templates=tmp_path / "prompts"))
 
 
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ ''.__class__.__mro__ }}",
+        "{{ self.__init__.__globals__ }}",
+        "{{ mt.__class__.__init__.__globals__ }}",
+        "{% include '/etc/passwd' %}",
+        "{% import 'os' as os %}",
+        "{{ range(10) }}",
+        "{{ 'x' * 1000000000 }}",
+        "{{ 10 ** 10 ** 10 }}",
+        "{{ '%1000000000d' % 1 }}",
+        "{{ '{:>1000000000}'.format(1) }}",
+        "{{ 'x' | center(1000000000) }}",
+        "{{ mt.model_dump() }}",
+        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+        "{{ no_such_value }}",
+        "{% for",
+        "{{ 1 // 0 }}",
+    ],
+)
+def test_a_template_is_text_and_no_program(request_for, tmp_path, template):
+    (tmp_path / "own" / "common").mkdir(parents=True)
+    (tmp_path / "own" / "common" / "status.md").write_text(template + "\n")
+    with pytest.raises(EnvironmentProblem, match=r"status\.md cannot be used"):
+        compile_context(request_for(templates=tmp_path / "own"))
+
+
+@pytest.mark.parametrize("damage", [b"\xff\xfe", b"x" * 70_000])
+def test_a_template_that_is_no_text_is_refused(request_for, tmp_path, damage):
+    (tmp_path / "own" / "common").mkdir(parents=True)
+    (tmp_path / "own" / "common" / "status.md").write_bytes(damage)
+    with pytest.raises(EnvironmentProblem, match=r"status\.md"):
+        compile_context(request_for(templates=tmp_path / "own"))
+
+
+def test_a_template_that_is_not_replaced_is_the_shipped_one(request_for, tmp_path):
+    (tmp_path / "own" / "small").mkdir(parents=True)
+    (tmp_path / "own" / "small" / "system.md").write_text("# SYSTEM RULES\nOurs.\n\n")
+    ours = compile_context(request_for(templates=tmp_path / "own", profile="small")).envelope.full_prompt
+    assert ours.startswith("# SYSTEM RULES\nOurs.\n\n# YOUR TASK\n")
+    shipped = compile_context(request_for(profile="small")).envelope.full_prompt
+    assert ours.partition("# YOUR TASK")[2] == shipped.partition("# YOUR TASK")[2]
+    other = compile_context(request_for(templates=tmp_path / "own")).envelope.full_prompt
+    assert other == compile_context(request_for()).envelope.full_prompt
+
+
+def test_the_annotated_prompt_of_the_documents_is_that_of_the_templates():
+    root = Path(__file__).parents[2]
+    rules = (root / "templates" / "prompts" / "common" / "system.md").read_text(encoding="utf-8")
+    assert rules.strip() in (root / "docs" / "context.md").read_text(encoding="utf-8")
+
+
 def test_tiny_is_told_what_a_new_file_is_for(request_for, definition):
     mt = definition(files=FileAccess(read=("calc/stats.py",), create=("calc/new.py",)))
     compiled = compile_context(request_for(profile="tiny", edit_form="whole", mt=mt))

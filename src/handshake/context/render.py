@@ -75,12 +75,31 @@ def _first(section: str, roots: list[Path]) -> str:
     )
 
 
+_FILTERS = ("capitalize", "count", "default", "d", "first", "join", "last", "length", "list", "lower", "reject",
+            "rejectattr", "replace", "select", "selectattr", "sort", "title", "trim", "truncate", "unique", "upper",
+            "wordcount")  # fmt: skip
+
+
 @cache
 def _environment(texts: tuple[tuple[str, str], ...]) -> Environment:
     from jinja2 import DictLoader, StrictUndefined
+    from jinja2.exceptions import SecurityError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    return ImmutableSandboxedEnvironment(
+    class TextOnly(ImmutableSandboxedEnvironment):
+        """Values, conditions, loops over what is given, some filters: nothing runs or grows without bound."""
+
+        intercepted_binops = frozenset({"*", "**", "%"})
+
+        def is_safe_callable(self, obj: Any) -> bool:
+            return False
+
+        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+            if operator == "**" or not all(isinstance(side, int) for side in (left, right)):
+                raise SecurityError(f"{operator} is for small numbers")
+            return super().call_binop(context, operator, left, right)
+
+    environment = TextOnly(
         loader=DictLoader(dict(texts)),
         autoescape=False,
         undefined=StrictUndefined,
@@ -88,3 +107,6 @@ def _environment(texts: tuple[tuple[str, str], ...]) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.globals.clear()
+    environment.filters = {name: environment.filters[name] for name in _FILTERS}
+    return environment
