@@ -56,6 +56,8 @@ def test_every_event_leads_to_the_prompt_and_the_reply(ready):
         assert f"FR-EVT-MT-{needed}" in names
     assert {"FR-EVT-006", "FR-EVT-CAP", "FR-EVT-MEX", "FR-EVT-GOV-GATES-001"} <= set(names)
     assert len({event.trace_id for event in events}) == len({event.job_id for event in events}) == 1
+    judged = {(e.payload["op_id"], e.payload["gate"]) for e in events if e.event_type == "FR-EVT-MEX"}
+    assert len({op for op, _ in judged}) * 6 == len(judged)
     assert names.index("FR-EVT-MT-013") < names.index("FR-EVT-MT-002") < names.index("FR-EVT-006")
     started = [event for event in events if event.event_type == "FR-EVT-MT-002"]
     for event in started:

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from handshake.domain.artifact import handle_for
 from handshake.domain.clock import SystemClock, uuid_from
+from handshake.domain.operation import Output
 from handshake.toolbus import bus, conformance
-from handshake.toolbus.capabilities import default_profiles
+from handshake.toolbus.capabilities import CapabilityProfile, default_profiles
 from handshake.toolbus.conformance import check_engines
 from handshake.toolbus.engine import Answer
-from handshake.toolbus.operations import shell_operation
+from handshake.toolbus.operations import context_operation, shell_operation
 from handshake.toolbus.sandbox import OffSandbox
 
 
@@ -50,6 +52,35 @@ def test_an_engine_that_failed_is_not_called(tmp_path: Path, monkeypatch: pytest
     assert result.status == "denied"
     assert "engine.shell failed its conformance check" in result.errors[0].message
     assert called == []
+
+
+def test_a_body_from_above_is_gated_like_the_others(tmp_path: Path) -> None:
+    asked = []
+
+    def body(op: Any, context: Any) -> Answer:
+        asked.append(op.params["step_id"])
+        output = Output(handle=handle_for("prompt_payload", "x/prompt.md", b"do"), data=b"do")
+        return Answer("succeeded", outputs=(output,), evidence=(output.handle,))
+
+    outcomes: list[tuple[str, str]] = []
+    a_bus = bus.ToolBus(
+        worktree=tmp_path,
+        clock=SystemClock(),
+        sandbox=OffSandbox(),
+        profiles={**default_profiles(()), "Nobody": CapabilityProfile(profile_id="Nobody")},
+        record=lambda kind, payload, _: (
+            outcomes.append((payload["gate"], payload["outcome"])) if kind == "FR-EVT-MEX" else None
+        ),
+        artifact_prefix="x",
+        # an engine of ours cannot be replaced
+        bodies={"engine.context": body, "engine.shell": body},
+    )
+    op = context_operation(uuid_from("c"), step_id="MT-001_iter-001", mt_id="MT-001", model_id="m", iteration=1)
+    assert a_bus.run(op).status == "succeeded"
+    assert [outcome for _, outcome in outcomes] == ["pass"] * 6
+    assert a_bus.run(op.model_copy(update={"capability_profile_id": "Nobody"})).status == "denied"
+    assert asked == ["MT-001_iter-001"]
+    assert a_bus.run(shell_operation(uuid_from("s"), "true", timeout_ms=9000)).facts["exit_code"] == 0
 
 
 def test_an_engine_that_breaks_a_promise_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,8 @@ from handshake.domain.reply import (
     ParsedReply,
     ValidationResult,
 )
-from handshake.loop.equipment import Equipment, refuse_broken_machine
+from handshake.loop.broken_machine import refuse_broken_machine
+from handshake.loop.equipment import Equipment
 from handshake.loop.prepare import Prepared
 from handshake.loop.run import Run
 from handshake.loop.validate import Files, Grounds, validate

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from handshake.domain.errors import EnvironmentProblem, ResourceExhausted
-from handshake.domain.operation import EngineResult
+from handshake.loop.build_pack import ContextEngine
 from handshake.models.chain import ProviderPool
 from handshake.models.replies import ReplyStore
 from handshake.repo.store import ObjectStore
@@ -30,21 +29,8 @@ class Equipment(CodeSide):
     pool: ProviderPool
     bus: ToolBus
     index: SourceIndex
+    context: ContextEngine
 
     def close(self) -> None:
         """End the child processes that serve models."""
         self.pool.close_all()
-
-
-def refuse_broken_machine(result: EngineResult) -> EngineResult:
-    """The result, unless the engine could not work at all: that is nobody's failed iteration.
-
-    Raises:
-        ResourceExhausted: the disk or memory is full.
-        EnvironmentProblem: a program or the sandbox is missing.
-    """
-    for kind, mend in ((ResourceExhausted, "free disk space"), (EnvironmentProblem, "handshake doctor")):
-        for error in result.errors:
-            if error.code == kind.code:
-                raise kind(error.message, next_step=f"{mend}, then run again")
-    return result

@@ -9,6 +9,7 @@ from handshake.domain.canonical import utc_text
 from handshake.domain.errors import JobRefused, PacketRefused, UsageError, WaitsForHuman
 from handshake.domain.ledger import StepStatus
 from handshake.loop.activate import read_runnable_packet
+from handshake.loop.build_pack import ContextEngine
 from handshake.loop.equipment import Equipment
 from handshake.loop.human import ends_by_hand
 from handshake.loop.packet_events import record_packet
@@ -32,6 +33,7 @@ from handshake.source.index import SourceIndex
 from handshake.toolbus.bus import ToolBus
 from handshake.toolbus.capabilities import profiles_of
 from handshake.toolbus.conformance import failing_engines
+from handshake.toolbus.operations import CONTEXT
 from handshake.toolbus.registry import registry_of
 from handshake.toolbus.sandbox import choose_sandbox
 from handshake.toolbus.scratch import clear_left_folders
@@ -140,18 +142,20 @@ def equip(run: Run, objects: ObjectStore, pool: ProviderPool, index: SourceIndex
 
     sandbox = choose_sandbox(settings.sandbox)
     around.watcher.note(sandbox.describe())
+    context = ContextEngine()
     bus = ToolBus(
         worktree=workspace.path,
         clock=around.clock,
         sandbox=sandbox,
         profiles=profiles_of(around.repo.root, settings.commands.allow),
         registry=registry_of(around.repo.root),
+        bodies={CONTEXT: context},
         failing=failing_engines(sandbox, around.clock),
         record=record,
         artifact_prefix=run.paths.root,
         repository=around.repo.common_dir,
     )
-    return Equipment(workspace, objects, reply_store(run), pool, bus, index)
+    return Equipment(workspace, objects, reply_store(run), pool, bus, index, context)
 
 
 def running_iteration(run: Run, mt_id: str | None) -> int | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from handshake.context.compile import compile_context
 from handshake.context.request import CompiledContext
 from handshake.domain.canonical import sha256_hex
 from handshake.domain.errors import StateCorruption
@@ -156,7 +155,12 @@ def _prepare_anew(run: Run, equipment: Equipment, mt: MicroTaskDefinition, numbe
         said=run.around.watcher.working,
     )
     counted = CountedTexts(request.count_tokens, exact=provider.facts.exact_tokens)
-    compiled = compile_context(dataclasses.replace(request, count_tokens=counted))
+    compiled = equipment.context.compiled(
+        equipment.bus,
+        run.stable_id(f"{this_step}/context"),
+        dataclasses.replace(request, count_tokens=counted),
+        run.job.capability_profile_id,
+    )
     stored = StoredRequest(
         model_id=level.model_id,
         lora_id=lora_id,

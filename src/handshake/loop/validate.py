@@ -15,7 +15,8 @@ from handshake.gates.failures import failure_category, summary_line
 from handshake.gates.graders import check_graders
 from handshake.gates.stubs import check_added_lines
 from handshake.gates.tampering import check_tampering
-from handshake.loop.equipment import Equipment, refuse_broken_machine
+from handshake.loop.broken_machine import refuse_broken_machine
+from handshake.loop.equipment import Equipment
 from handshake.loop.run import Run
 from handshake.source.languages import is_test_file
 from handshake.toolbus.operations import shell_operation

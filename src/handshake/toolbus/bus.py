@@ -53,6 +53,7 @@ class ToolBus:
             check and finished command, before the result is given back.
         artifact_prefix: where outputs lie on the tracking branch, e.g. `jobs/<job_id>/steps/<step_id>`.
         registry: the shipped one, or a narrowed one.
+        bodies: further engines of the registry, whose code stands on a floor above this one.
         failing: engines that may not be called, each with what its conformance check found.
         repository: the git folder that the worktree belongs to: commands see what `git diff` needs of it.
     """
@@ -67,6 +68,7 @@ class ToolBus:
         record: Recorded,
         artifact_prefix: str,
         registry: Registry | None = None,
+        bodies: Mapping[str, Engine] | None = None,
         failing: Mapping[str, str] | None = None,
         repository: Path | None = None,
     ) -> None:
@@ -77,6 +79,7 @@ class ToolBus:
         self._record = record
         self._prefix = artifact_prefix
         self._registry = registry or shipped_registry()
+        self._bodies = {name: body for name, body in (bodies or {}).items() if name not in _ENGINES}
         self._failing = dict(failing or {})
         self._repository = repository
 
@@ -131,7 +134,7 @@ class ToolBus:
             registry=self._registry,
             profiles=self._profiles,
             worktree=self._worktree,
-            engines=frozenset(_ENGINES),
+            engines=frozenset({*_ENGINES, *self._bodies}),
             payloads=dict(payloads),
             failing=self._failing,
             stage=stage,
@@ -158,7 +161,8 @@ class ToolBus:
             repository=self._repository,
         )
         try:
-            return _ENGINES[op.engine_id](op, context)
+            body = self._bodies.get(op.engine_id) or _ENGINES[op.engine_id]
+            return body(op, context)
         except CapabilityViolation as error:
             return _failed("denied", error)
         except (EnvironmentProblem, UsageError) as error:

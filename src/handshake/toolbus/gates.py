@@ -215,7 +215,7 @@ def _integrity_reason(op: PlannedOperation, context: GateContext) -> str | None:
     params = PARAMS[context.engine_op(op).schema_ref].model_validate(op.params)
     if isinstance(params, ShellParams):
         directory_inside(context.worktree, params.cwd)
-    else:
+    elif isinstance(params, EditParams):
         for edit in edits_of(
             params, {handle.artifact_id: context.payloads[handle.artifact_id] for handle in op.inputs}
         ):

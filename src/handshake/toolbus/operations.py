@@ -20,6 +20,7 @@ from handshake.toolbus.registry import shipped_registry
 
 SHELL = "engine.shell"
 WORKSPACE = "engine.workspace"
+CONTEXT = "engine.context"
 _FILE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")
 _VARIABLE = re.compile(r"^[A-Z][A-Z0-9_]*$")
 # a command's environment is ours to keep clean: these would undo it
@@ -68,9 +69,19 @@ class EditParams(Record):
     allow_shrink: bool = False
 
 
-PARAMS: Mapping[str, type[ShellParams] | type[EditParams]] = {
+class ContextParams(Record):
+    """Parameters of `engine.context` / `build_pack`: which prompt; what it is made from is read by the engine."""
+
+    step_id: str = Field(min_length=1)
+    mt_id: str = Field(min_length=1)
+    model_id: str = Field(min_length=1)
+    iteration: int = Field(ge=1)
+
+
+PARAMS: Mapping[str, type[ShellParams] | type[EditParams] | type[ContextParams]] = {
     "shell.exec/1": ShellParams,
     "workspace.apply_edits/1": EditParams,
+    "context.build_pack/1": ContextParams,
 }
 
 
@@ -159,6 +170,24 @@ def edit_operation(
         output_spec=OutputSpec(expected_types=("artifact.file",)),
     )
     return operation, payloads
+
+
+def context_operation(
+    op_id: str, *, step_id: str, mt_id: str, model_id: str, iteration: int, profile_id: str = "Coder"
+) -> PlannedOperation:
+    """The operation that compiles the prompt of a step."""
+    return PlannedOperation(
+        op_id=op_id,
+        engine_id=CONTEXT,
+        operation="build_pack",
+        params={"step_id": step_id, "mt_id": mt_id, "model_id": model_id, "iteration": iteration},
+        capabilities_requested=("fs.read",),
+        capability_profile_id=profile_id,
+        budget=_default_budget(CONTEXT),
+        determinism="D3",
+        evidence_policy=EvidencePolicy(required=True, notes="the prompt"),
+        output_spec=OutputSpec(expected_types=("artifact.prompt_payload",)),
+    )
 
 
 def edits_of(params: EditParams, payloads: Mapping[str, bytes]) -> tuple[Edit, ...]:
