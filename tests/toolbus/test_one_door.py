@@ -67,6 +67,7 @@ MAY_WRITE = {
     "loop/step_secrets.py": "what was masked, in the git folder",
     "loop/calibrate.py": "a scratch folder",
     "loop/replay.py": "a scratch folder",
+    "loop/merge.py": "a scratch folder in which a merge is tried",
     "loop/context_request.py": "prompts that stay here, in the git folder",
     "cli/": "what the user asked a verb to write",
 }
