@@ -11,6 +11,9 @@ def entry() -> NoReturn:
     """Run the command line; leave with the contract's exit code."""
     arguments = sys.argv[1:]
     if len(arguments) > 1 and arguments[0] == "hook" and not arguments[1].startswith("-"):
+        import gc
+
+        gc.disable()  # the process is gone before there is garbage worth the search
         from handshake.cli.hook_run import run_hook
 
         sys.exit(run_hook(arguments[1], arguments[2:], Path()))

@@ -30,8 +30,10 @@ def test_a_dropped_packet_runs_to_done(ready):
 
     # the gate that a person's commit meets passes over the run's own commits
     repo = find_repository(ready.root)
-    findings = post_work(repo, repo.resolve("main"), repo.resolve(BRANCH), f"docs/task_packets/{WP}.md")
-    assert [f.text() for f in findings] == []
+    for commit in ready.git("rev-list", f"main..{BRANCH}").splitlines():
+        findings = post_work(repo, repo.resolve("main"), commit, f"docs/task_packets/{WP}.md")
+        assert [f.text() for f in findings] == []
+    assert "post-work passes: 0 errors" in ready.handshake("post-work", "--range", f"main..{BRANCH}").stdout
     packet = ready.git("show", f"{BRANCH}:docs/task_packets/{WP}.md")
     assert packet.count("**Target File**") == 3
     assert "- **Status:** Done" in packet

@@ -22,6 +22,10 @@ _GIT = {"pre-commit": "commit", "pre-push": "push", "pre-merge-commit": "merge"}
 _READ_INPUT = ("pre-push", "reference-transaction")
 
 
+# no plugin of pydantic's is wanted here, and looking for some reads the metadata of every installed package
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+
+
 def run_hook(name: str, arguments: Sequence[str], directory: Path) -> int:
     """Run the checks of one hook, say what they found, and give the exit code; 0 lets git go on."""
     try:

@@ -124,9 +124,9 @@ def read_repository_file(repo_root: Path) -> dict[str, Any]:
 
 def user_config_file(env: Mapping[str, str]) -> Path:
     """The user's own configuration file, e.g. `~/.config/handshake/config.yaml`."""
-    home = env.get("XDG_CONFIG_HOME")
-    if home and sys.platform not in ("win32", "darwin"):
-        return Path(home) / "handshake" / "config.yaml"
+    if sys.platform not in ("win32", "darwin"):  # as platformdirs says, without its import: hooks ask at each commit
+        home = env.get("XDG_CONFIG_HOME")
+        return (Path(home) if home else Path.home() / ".config") / "handshake" / "config.yaml"
     import platformdirs
 
     return Path(platformdirs.user_config_dir("handshake", appauthor=False)) / "config.yaml"

@@ -164,6 +164,12 @@ class CapabilityViolation(HandshakeError):
     code = "HSK-4001"
 
 
+class WorkRefused(HandshakeError):
+    """A gate refuses what a run is about to commit; nothing was committed."""
+
+    code = "HSK-409-GATE"
+
+
 class ModelFailed(HandshakeError):
     """A model call failed.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from handshake.domain.packet import WP_ID_PATTERN, Finding, Packet, PacketStatus
 from handshake.domain.packet_commands import is_governance_command
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 MOST_LINES = 1_000_000
+_SMALL = 1 << 20
 _PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 _TEMPLATE_NAMES = frozenset(
     ("wp_id", "base_wp_id", "date", "requestor", "signature", "what", "why", "path", "criterion", "command")
@@ -53,8 +55,18 @@ class PacketReading:
 def read_packet(data: bytes, path: str) -> PacketReading:
     """Read a packet from its bytes; `path` is repo-relative and only named in findings.
 
-    Whatever the bytes are, it answers: see `PacketReading.findings`.
+    Whatever the bytes are, it answers: see `PacketReading.findings`. The last few readings are kept: the gates of
+    one commit ask for the same packet several times.
     """
+    return _read_again(data, path) if len(data) <= _SMALL else _read(data, path)
+
+
+@lru_cache(maxsize=4)
+def _read_again(data: bytes, path: str) -> PacketReading:
+    return _read(data, path)
+
+
+def _read(data: bytes, path: str) -> PacketReading:
     remarks = Remarks(path)
     if data.count(b"\n") > MOST_LINES:
         remarks.error("HSK-PKT-SIZE", None, f"more than {MOST_LINES} lines", "a packet is a page or ten: cut it")

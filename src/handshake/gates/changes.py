@@ -14,8 +14,9 @@ from functools import cached_property
 
 from handshake.domain.errors import EnvironmentProblem
 from handshake.repo.git import Repository, TreeView
-from handshake.repo.objects import EXECUTABLE, REGULAR
 
+REGULAR = 0o100644
+EXECUTABLE = 0o100755
 SYMLINK = 0o120000
 SUBMODULE = 0o160000
 

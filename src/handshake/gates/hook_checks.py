@@ -18,7 +18,6 @@ from handshake.gates.packet_secrets import secret_findings
 from handshake.gates.pre_work import pre_work
 from handshake.gates.work_gate import judge_work
 from handshake.repo.git import Repository
-from handshake.repo.hand_moves import decisions_added
 from handshake.repo.tree import TreeView
 
 Check = Callable[[Repository, Sequence[str], str], list[Finding]]
@@ -41,7 +40,8 @@ def check_commit(repo: Repository, _arguments: Sequence[str], _given: str) -> li
     findings: list[Finding] = []
     packets = _staged_packets(repo, settings, index)
     for path in packets:
-        data = repo.git.run("cat-file", "blob", f":{path}", env=_with(index)).stdout
+        staged = TreeView(repo.git, None, judged.head).read(path) if judged else None
+        data = staged if staged is not None else repo.git.run("cat-file", "blob", f":{path}", env=_with(index)).stdout
         findings += read_packet(data, path).findings
         before = TreeView(repo.git, None, "HEAD").read(path)
         findings += secret_findings(before, data, path)
@@ -200,6 +200,8 @@ def _only_decides(repo: Repository, old: str | None, new: str) -> bool:
         return False
     if old is None:
         return True  # fetched or pushed for the first time: there is nothing to overwrite
+    from handshake.repo.hand_moves import decisions_added
+
     return old == new or bool(decisions_added(repo, old, new))
 
 

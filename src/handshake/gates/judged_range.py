@@ -44,13 +44,14 @@ def judged_range(
     """
     if asked is not None:
         return _asked(repo, asked)
-    head = repo.resolve("HEAD")
+    said = repo.git.run("rev-parse", "HEAD^{commit}", "HEAD^{tree}", check=False)
+    head, head_tree = said.stdout.decode().split() if said.code == 0 else (None, None)
     tree = repo.git.text("write-tree", env={"GIT_INDEX_FILE": index_file} if index_file else None)
     if head is None:
         empty = repo.git.run("mktree", input=b"").stdout.decode().strip()
         return None if tree == empty else JudgedRange(empty, tree, staged=True)
     base = left_base_at(repo, base_branch, head, *_merged(repo))
-    if tree != repo.git.text("rev-parse", f"{head}^{{tree}}"):
+    if tree != head_tree:
         return JudgedRange(base, tree, staged=True)
     return None if base == head or only_staged else JudgedRange(base, head, staged=False)
 
@@ -65,9 +66,11 @@ def left_base_at(repo: Repository, base_branch: str, *revisions: str) -> str:
         UsageError: there is no such branch, or no common ancestor.
     """
     for name in (f"refs/heads/{base_branch}", f"refs/remotes/origin/{base_branch}"):
-        tip = repo.resolve(name)
-        if tip is not None:
-            return _merge_base(repo, tip, *revisions)
+        found = repo.git.run("merge-base", name, *revisions, check=False)
+        if found.code == 0:
+            return found.stdout.decode().split("\n", 1)[0].strip()
+        if repo.resolve(name) is not None:
+            return _merge_base(repo, name, *revisions)
     raise UsageError(
         f"the base branch {base_branch} is not here, so that a change cannot be judged against it",
         next_step=f"git fetch origin {base_branch}:{base_branch}, or set base_branch in .handshake/config.yaml",
@@ -120,7 +123,11 @@ def _merge_base(repo: Repository, one: str, *others: str) -> str:
     found = repo.git.run("merge-base", one, *others, check=False)
     if found.code != 0:
         raise UsageError(
-            f"{one[:12]} and {others[0][:12]} have no common ancestor here",
+            f"{_short(one)} and {_short(others[0])} have no common ancestor here",
             next_step="git fetch --unshallow, or name a range: --range A..B",
         )
     return found.stdout.decode().split("\n", 1)[0].strip()
+
+
+def _short(revision: str) -> str:
+    return revision.removeprefix("refs/heads/") if revision.startswith("refs/") else revision[:12]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from handshake.domain.packet_lines import PacketLines, code_spans, read_lines
+from handshake.domain.packet_lines import PacketLines, code_spans
 from handshake.domain.packet_scope import UnreadablePath, is_nothing, looks_like_path, normal_path
 from handshake.repo.git import Repository
 from handshake.repo.tree import TreeView
@@ -17,10 +17,9 @@ _FIELD = re.compile(
 )
 
 
-def broken_links(repo: Repository, tree: str, packet_path: str) -> tuple[tuple[str, int], ...]:
-    """Each linked path under VALIDATION that is not in the tree, with its 1-based line."""
+def broken_links(repo: Repository, tree: str, lines: PacketLines) -> tuple[tuple[str, int], ...]:
+    """Each path that a packet links to under VALIDATION and that is not in the tree, with its 1-based line."""
     view = TreeView(repo.git, repo.pygit2, tree)
-    lines = read_lines(view.read(packet_path) or b"")
     targets = linked_paths(lines)
     if not targets:
         return ()

@@ -6,7 +6,6 @@ import re
 
 from handshake.domain.packet import Finding
 from handshake.domain.packet_fields import Remarks
-from handshake.domain.packet_lines import read_lines
 
 ALLOWED = "pragma: allowlist secret"
 
@@ -19,8 +18,8 @@ _MACHINE = re.compile(
 
 def secret_findings(before: bytes | None, after: bytes, path: str) -> list[Finding]:
     """A finding for each line that is new in `after` and holds what looks like a secret; it is not quoted."""
-    old = set(read_lines(before).texts) if before else set()
-    new = [(n, text) for n, text in enumerate(read_lines(after).texts) if text.strip() and text not in old]
+    old = set(_texts(before or b""))
+    new = [(n, text) for n, text in enumerate(_texts(after)) if text.strip() and text not in old]
     asked = [(n, text) for n, text in new if not _MACHINE.match(text) and ALLOWED not in text]
     remarks = Remarks(path)
     if not asked:
@@ -36,3 +35,7 @@ def secret_findings(before: bytes | None, after: bytes, path: str) -> list[Findi
                 f"take it out and name it by a variable; if it is none, write <!-- {ALLOWED} --> on the line",
             )
     return remarks.findings
+
+
+def _texts(data: bytes) -> list[str]:
+    return [line.rstrip("\r") for line in data.decode("utf-8", "replace").split("\n")]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from handshake.config.failpoints import failpoint
-from handshake.domain.errors import HandshakeError
+from handshake.domain.errors import HandshakeError, WorkRefused
 from handshake.domain.learning import DropBackDecision
 from handshake.domain.microtask import MicroTaskDefinition
 from handshake.domain.packet_edit import with_manifest
@@ -17,6 +17,7 @@ from handshake.domain.progress import MtStatus
 from handshake.domain.reply import FailureCategory
 from handshake.domain.states import Phase
 from handshake.gates.manifest import changes_to, manifest_entries
+from handshake.gates.work_gate import judge_own_commit
 from handshake.learning.drop_back import DropBackRates, rates_of, recorded_outcomes
 from handshake.loop.code_branch import advance, hold, moment_of_commit
 from handshake.loop.drop_back_outcome import record_drop_back, settle_drop_back
@@ -86,6 +87,9 @@ def commit_files(
     """A commit on top of the WP branch's head: these files, and the packet with their manifest blocks.
 
     It is durable and held by a ref of ours, but no branch points to it yet.
+
+    Raises:
+        WorkRefused: a gate refuses it; there is no commit.
     """
     space = run.job.workspace
     when = moment_of_commit(run)
@@ -104,6 +108,9 @@ def commit_files(
     failpoint("packet.edit:before")
     edited = with_manifest(packet, entries, drop=back_at_base) if files else packet
     failpoint("packet.edit:after")
+    refused = [f for f in judge_own_commit(run.packet, edited, space.packet_path, changed) if f.severity == "error"]
+    if refused:
+        raise WorkRefused(f"the post-work gate refuses the commit: {refused[0].text()}")
     commit = equipment.objects.write_commit(
         parent=space.head_commit,
         base_tree=space.head_commit,

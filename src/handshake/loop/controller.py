@@ -10,7 +10,8 @@ from enum import StrEnum
 
 from handshake.context.errors import ContextGuardFailed, PromptInjectionFound
 from handshake.domain.decision import Action, GateReason
-from handshake.domain.errors import CapabilityViolation, JobPoisoned
+from handshake.domain.errors import CapabilityViolation, JobPoisoned, WorkRefused
+from handshake.domain.microtask import MicroTaskDefinition
 from handshake.domain.progress import MtStatus
 from handshake.domain.states import JobStatus
 from handshake.loop.baseline import begin_mt
@@ -101,6 +102,14 @@ def _do(run: Run, equipment: Equipment, act: Act) -> None:
 
 def _work_on_mt(run: Run, equipment: Equipment, act: Act) -> None:
     mt = run.plan.definition(run.plan.order[run.job.execution_state.current_mt_index])
+    try:
+        _act_on_mt(run, equipment, act, mt)
+    except WorkRefused as refused:
+        run.update_entry(mt.mt_id, status=MtStatus.FAILED)
+        fail(run, refused.what, "post_work", MT=mt.mt_id)
+
+
+def _act_on_mt(run: Run, equipment: Equipment, act: Act, mt: MicroTaskDefinition) -> None:
     if act is Act.PAUSE:
         _pause(run, mt.mt_id)
         return

@@ -93,6 +93,7 @@ class Git:
         self, directory: Path, *, settings: Sequence[str] = (), guard: Callable[[], None] | None = None
     ) -> None:
         self.directory = directory
+        self.remembered: dict[str, bytes | None] = {}  # blobs by `tree:path`, see `handshake.repo.tree`
         self._settings = (*_ALWAYS, *settings)
         self._guard = guard
 
@@ -432,11 +433,8 @@ def find_repository(start: Path, *, libgit2: bool = True) -> Repository:
         EnvironmentProblem: git is missing or older than 2.30, or refuses the folder's owner.
         UsageError: no repository, a bare one, or a place inside the git folder.
     """
-    version = git_version()
-    if version[:2] < OLDEST_GIT:
-        raise EnvironmentProblem(
-            f"git {'.'.join(map(str, version))} is too old", next_step="install git 2.30 or later"
-        )
+    if libgit2:  # a hook is called by a git that was asked when the hooks were installed
+        _refuse_old_git()
     if not start.exists():
         raise UsageError(f"{start} does not exist", next_step="name a folder of a git repository")
     folder = (start if start.is_dir() else start.parent).resolve()
@@ -457,6 +455,14 @@ def find_repository(start: Path, *, libgit2: bool = True) -> Repository:
     return Repository(
         Path(top).resolve(), Path(git_dir).resolve(), (folder / common_dir).resolve(), object_format, libgit2=libgit2
     )
+
+
+def _refuse_old_git() -> None:
+    version = git_version()
+    if version[:2] < OLDEST_GIT:
+        raise EnvironmentProblem(
+            f"git {'.'.join(map(str, version))} is too old", next_step="install git 2.30 or later"
+        )
 
 
 def _not_usable(folder: Path, result: GitResult, lines: list[str]) -> HandshakeError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
     from handshake.repo.git import Git
 
 _DIRECTORY = 0o040000
+_FULL_ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _SUBMODULE = 0o160000
+_SMALL = 1 << 20
+_MOST_REMEMBERED = 32
 
 
 def open_pygit2(git_dir: Path) -> pygit2.Repository | None:
@@ -36,6 +40,18 @@ class ChangedFile(NamedTuple):
     path: str
     before: str | None
     after: str | None
+
+
+def _read_blob(git: Git, tree: str, path: str) -> bytes | None:
+    """A blob by the git command; small ones of a tree named by its id are remembered: they cannot change."""
+    name = f"{tree}:{path}"
+    if name in git.remembered:
+        return git.remembered[name]
+    found = git.run("cat-file", "blob", name, check=False)
+    content = found.stdout if found.code == 0 else None
+    if _FULL_ID.fullmatch(tree) and len(content or b"") <= _SMALL and len(git.remembered) < _MOST_REMEMBERED:
+        git.remembered[name] = content
+    return content
 
 
 @dataclass(frozen=True)
@@ -97,8 +113,7 @@ class TreeView:
     def read(self, path: str) -> bytes | None:
         """A file's bytes, or None where there is no such file."""
         if self._entries is None and self._handle is None:
-            found = self._git.run("cat-file", "blob", f"{self.commit}:{path}", check=False)
-            return found.stdout if found.code == 0 else None
+            return _read_blob(self._git, self.commit, path)
         entry = self._entry(path)
         if entry is None:
             return None
