@@ -98,7 +98,7 @@ def test_a_kill_changes_nothing_in_the_end(small, solver, undisturbed, failpoint
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("failpoint", NAMES)
+@pytest.mark.parametrize("failpoint", [name for name in NAMES if not name.startswith("index.")])
 def test_the_whole_matrix(failpoint):
     """`bench/kill_matrix.py` kills at each time the place is passed, and says no if one row is wrong."""
     bench = Path(__file__).parents[2] / "bench" / "kill_matrix.py"
@@ -178,7 +178,8 @@ def test_an_edit_of_a_person_in_the_running_tasks_file_is_kept_too(small, undist
 
 def test_locks_that_a_killed_process_left_on_our_refs_are_cleared(small, undisturbed):
     expected, _ = undisturbed
-    die(small, "verify.end@2")
+    die(small, "ref.update:before@8")  # the tracking branch speaks of a commit that the WP branch has not yet
+    assert small.git("rev-parse", BRANCH) != small.on_track("job.json")["workspace"]["head_commit"]
     refs = (f"refs/heads/{TRACK}", f"refs/heads/{BRANCH}", f"refs/handshake/held/{WP}")
     for ref in refs:
         (small.root / ".git" / f"{ref}.lock").touch()

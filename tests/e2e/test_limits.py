@@ -95,6 +95,8 @@ def test_iterations(lab, models):
     lab.served_by("runaway", policy={**NO_END, "max_total_iterations": 3})
     before = len(models.calls())
     assert gate(lab, "max_total_iterations")["total_iterations"] == 3
+    packs = lab.root / ".git" / "objects" / "pack"
+    assert len(list(packs.glob("*.pack"))) <= 2 and not list(packs.glob("*.keep"))  # gathered while it waits
     go_on(lab, "--add-iterations", "2")
     assert gate(lab, "max_total_iterations")["total_iterations"] == 5
     assert len(models.calls()) - before == 5

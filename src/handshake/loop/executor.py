@@ -56,7 +56,7 @@ def run_packet(around: Surroundings, wp_id: str, *, again: bool = False) -> Run:
     objects = ObjectStore(around.repo, settings.identity, keep_packs=True)
     with lock, ProviderPool(settings, root=around.repo.root) as pool, closing(objects):
         branch = TrackingBranch(around.repo, wp_id, settings.tracking.namespace, objects=objects)
-        for ref in (branch.ref, held_ref(wp_id)):
+        for ref in (branch.ref, held_ref(wp_id), f"refs/heads/feat/{wp_id}"):
             clear_stale_ref_lock(around.repo, ref)
         objects.clear_left_packs()
         clear_left_folders()
