@@ -1,6 +1,6 @@
 """What it takes to make a commit survive a power cut, by each way there is to write one.
 
-    python bench/durability.py [--commits N] [--trials N] [--json]
+    python bench/durability.py [--commits N] [--trials N] [--part NAME] [--json]
 
 One row for each way: milliseconds for a commit of 12 objects (other writers quiet, and while another process writes
 and syncs beside it), how many times it syncs (counted by strace), whether the newest commit that it said was written
@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -49,8 +49,8 @@ class Row:
     """What is known of one way; None where it was not measured."""
 
     way: str
-    quiet_ms: float
-    busy_ms: float
+    quiet_ms: float | None = None
+    busy_ms: float | None = None
     syncs: float | None = None
     survived: int | None = None
     sound: int | None = None
@@ -189,24 +189,35 @@ def lose_updates(way: str, folder: Path, writers: int = 8, each: int = 10) -> tu
 # -- the table -----------------------------------------------------------------------------------------
 
 
-def measure(folder: Path, commits: int, trials: int) -> list[Row]:
-    """All rows."""
-    quiet = time_all(folder, commits)
-    with busy_disk(folder):
-        busy = time_all(folder, commits)
-    rows = []
-    for way in WAYS:
-        row = Row(way, statistics.median(quiet[way]), statistics.median(busy[way]), count_syncs(way, folder))
-        rows.append(row)
+PARTS = ("times", "syncs", "race", "power")
+
+
+def measure(folder: Path, commits: int, trials: int, parts: Sequence[str]) -> list[Row]:
+    """All rows, with those columns that were asked for."""
+    rows = {way: Row(way) for way in WAYS}
+    if "times" in parts:
+        for way, times in time_all(folder, commits).items():
+            rows[way].quiet_ms = statistics.median(times)
+        with busy_disk(folder):
+            for way, times in time_all(folder, commits).items():
+                rows[way].busy_ms = statistics.median(times)
+    for way, row in rows.items():
+        if "syncs" in parts:
+            row.syncs = count_syncs(way, folder)
         if way == FLOOR:  # bytes in a file: no ref, nothing to lose or to find
             continue
-        row.lost_updates, row.updates = lose_updates(way, folder)
-        if trials and can_cut_power():
+        if "race" in parts:
+            row.lost_updates, row.updates = lose_updates(way, folder)
+        if "power" in parts and trials and can_cut_power():
             results = [cut_power(way, folder, 3 + trial) for trial in range(trials)]
             row.trials = trials
             row.survived = sum(there for there, _ in results)
             row.sound = sum(sound for _, sound in results)
-    return rows
+    return list(rows.values())
+
+
+def _said(value: float | None, form: str = "g", after: str = "") -> str:
+    return "" if value is None else f"{value:{form}}{after}"
 
 
 def table(rows: list[Row]) -> str:
@@ -216,11 +227,16 @@ def table(rows: list[Row]) -> str:
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
-        syncs = "?" if row.syncs is None else f"{row.syncs:g}"
-        there = "" if row.survived is None else f"{row.survived} of {row.trials}"
-        sound = "" if row.sound is None else f"{row.sound} of {row.trials}"
-        lost = "" if row.lost_updates is None else f"{row.lost_updates} of {row.updates}"
-        lines.append(f"| {row.way} | {row.quiet_ms:.1f} | {row.busy_ms:.1f} | {syncs} | {there} | {sound} | {lost} |")
+        cells = (
+            row.way,
+            _said(row.quiet_ms, ".1f"),
+            _said(row.busy_ms, ".1f"),
+            _said(row.syncs),
+            _said(row.survived, "g", f" of {row.trials}"),
+            _said(row.sound, "g", f" of {row.trials}"),
+            _said(row.lost_updates, "g", f" of {row.updates}"),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -229,6 +245,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--commits", type=int, default=15, help="commits for each timing (default 15)")
     parser.add_argument("--trials", type=int, default=6, help="power cuts for each way (default 6)")
+    parser.add_argument("--part", action="append", choices=PARTS, help="only these columns")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--write", nargs=2, metavar=("WAY", "ROOT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -238,7 +255,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that nothing stays mounted
     folder = Path(tempfile.mkdtemp(prefix="durability-"))
     try:
-        rows = measure(folder, options.commits, options.trials)
+        rows = measure(folder, options.commits, options.trials, options.part or PARTS)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(json.dumps([asdict(row) for row in rows], indent=2) if options.json else table(rows))
