@@ -69,7 +69,7 @@ def counted(tree: TreeView) -> Counter[str]:
     """In how many text files each word stands, the slow way."""
     found: Counter[str] = Counter()
     for path, blob in tree.ids().items():
-        lines = lines_of(tree.blob(blob))
+        lines = lines_of(tree.blob(blob) or b"")
         if lines is not None:
             found.update(distinct_terms(path + "\n" + "\n".join(lines)))
     return found
@@ -110,7 +110,7 @@ def test_only_changed_files_are_read_again(root: Path, tmp_path: Path):
     commit(root, {"app/stock.py": "def release(item):\n    return None\n", "app/m3.py": None, "new.py": "x = 1\n"})
     tree, asked = tree_of(root), []
     blob = tree.blob
-    tree.blob = lambda blob_id: asked.append(blob_id) or blob(blob_id)  # type: ignore[method-assign]
+    tree.blob = lambda blob_id, most=None: asked.append(blob_id) or blob(blob_id, most)  # type: ignore[method-assign]
     again = index.refresh(tree, packs=True)
     assert (again.files, again.read, again.parsed) == (63, 2, 3 - 1)
     assert len(asked) == 4  # stock.py before and after, m3.py before, new.py after
@@ -226,6 +226,17 @@ def test_a_pack_is_that_of_the_text_wherever_it_comes_from(root: Path, tmp_path:
     other, known = SourceIndex(tmp_path / "index").digest("app/stock.py", changed, sha256_hex("other"))
     assert not known
     assert other.pack.pack_id != made.pack.pack_id
+
+
+def test_a_file_that_is_too_large_is_not_read(root: Path, tmp_path: Path):
+    commit(root, {"large.txt": "enormous " * 200_000})
+    tree, index = tree_of(root), SourceIndex(tmp_path / "index")
+    for view in (tree, TreeView(find_repository(root).git, None, tree.commit)):
+        assert view.blob(tree.ids()["large.txt"], 1_048_576) is None
+    assert index.refresh(tree).files == 3
+    counts = index.counts(tree.tree_id, ["enormous"])
+    assert counts is not None
+    assert counts.holding == {"enormous": 0}
 
 
 def test_what_was_cut_is_never_kept(tmp_path: Path):

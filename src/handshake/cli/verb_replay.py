@@ -64,7 +64,7 @@ def _find(around: Surroundings, step: str) -> tuple[Run, str]:
 
     if "/" in step:
         wp_id, _, rest = step.partition("/")
-        runs = load_runs(around, wp_id)
+        runs = load_runs(around, wp_id) if wp_id else []
         if not runs:
             raise UsageError(f"{wp_id} has no run yet", next_step=f"handshake run {wp_id}")
         mt_id, _, number = rest.partition("/")

@@ -60,6 +60,11 @@ def replay_step(run: Run, step_id: str, *, rerun: bool = False) -> Replayed:
         ContextGuardFailed: the prompt is not the same; the first part that differs is named.
         UsageError: the step was not recorded well enough to be compiled again.
     """
+    if as_published(run, step_id) is None:
+        raise UsageError(
+            f"{step_id} asked no model, or not from this clone",
+            next_step=f"handshake show {run.job.wp_id}/{step_id.partition('_')[0]}",
+        )
     recorded = recorded_request(run, step_id)
     snapshot = run.artifact_record(run.paths.step(step_id, "context_snapshot.json"), ContextSnapshot)
     trace = run.artifact_record(run.paths.step(step_id, "retrieval_trace.json"), RetrievalTrace)

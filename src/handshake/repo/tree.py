@@ -155,11 +155,18 @@ class TreeView:
         """Each file's blob by its path."""
         return {path: entry.sha for path, entry in self._all().items()}
 
-    def blob(self, blob_id: str) -> bytes:
-        """The bytes of a blob that some tree of this repository holds."""
+    def blob(self, blob_id: str, most: int | None = None) -> bytes | None:
+        """The bytes of a blob that some tree of this repository holds; None where there are more than `most`."""
+        if most is not None and self._blob_size(blob_id) > most:
+            return None
         if self._handle is not None and (found := self._handle.get(blob_id)) is not None:
             return bytes(found.data)  # type: ignore[attr-defined]
         return self._git.run("cat-file", "blob", blob_id).stdout
+
+    def _blob_size(self, blob_id: str) -> int:
+        if self._handle is not None and hasattr(self._handle.odb, "read_header"):
+            return int(self._handle.odb.read_header(blob_id)[1])
+        return int(self._git.text("cat-file", "-s", blob_id))
 
     def changed_since(self, tree_id: str) -> tuple[ChangedFile, ...] | None:
         """The files that differ from another tree, sorted by path; folders that are equal are not entered.

@@ -55,8 +55,8 @@ class IndexedTree(Protocol):
         """Each file's blob."""
         ...
 
-    def blob(self, blob_id: str) -> bytes:
-        """The bytes of a blob."""
+    def blob(self, blob_id: str, most: int | None = None) -> bytes | None:
+        """The bytes of a blob; None where there are more than `most`."""
         ...
 
     def changed_since(self, tree_id: str) -> Sequence[Changed] | None:
@@ -210,10 +210,10 @@ class _Reader:
         for start in range(0, len(files), BATCH):
             batch = []
             for path, blob in files[start : start + BATCH]:
-                data = self._tree.blob(blob)
+                data = self._tree.blob(blob, MAX_INDEXED_BYTES)
                 self.files_read += 1
-                lines = lines_of(data)
-                if lines is None or is_minified(lines):
+                lines = lines_of(data) if data is not None else None
+                if data is None or lines is None or is_minified(lines):
                     continue
                 texts += 1
                 count(distinct_terms(path + "\n" + "\n".join(lines)))
