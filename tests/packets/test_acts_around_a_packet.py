@@ -208,7 +208,12 @@ def test_a_stub_becomes_a_packet_in_standard_mode(project):
     )
     before = project.read(stub)
     first = activate(project.repo, STANDARD, NOW, WP, "Ada")
-    assert [(step.name, step.done) for step in first] == [("stub", True), ("refinement", True), ("packet", False)]
+    assert [(step.name, step.done) for step in first] == [
+        ("stub", True),
+        ("refinement", True),
+        ("signature", True),
+        ("packet", False),
+    ]
     path = f"docs/task_packets/{WP}.md"
     made = project.read(path)
     assert b"- What: High water." in made

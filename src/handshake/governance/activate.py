@@ -14,6 +14,7 @@ from handshake.domain.packet_lines import PacketLines, read_lines
 from handshake.domain.packet_text import read_packet, set_status
 from handshake.domain.settings import Settings
 from handshake.gates.activation import activation_findings
+from handshake.gates.spec import ReadFile
 from handshake.gates.strict import working_tree
 from handshake.governance.create import packet_from_template, refuse_unsigned, signature_of_refinement
 from handshake.governance.records import synced_board, with_active
@@ -34,139 +35,140 @@ class ChecklistStep:
     said: str
 
 
-class _Stop(Exception):
-    """The checklist ends here for now."""
+@dataclass(frozen=True)
+class _Desk:
+    """What the steps work with: `path` is the packet's, `read` reads the working tree."""
 
-
-class _Checklist:
-    def __init__(self, repo: Repository, settings: Settings, clock: Clock, wp_id: str, requestor: str) -> None:
-        self.repo, self.settings, self.clock = repo, settings, clock
-        self.wp_id, self.requestor = wp_id, requestor
-        self.read = working_tree(repo.root)
-        self.path = f"{settings.paths.packets}/{wp_id}.md"
-        self.steps: list[ChecklistStep] = []
-
-    def done(self, name: str, said: str) -> None:
-        self.steps.append(ChecklistStep(name, True, said))
-
-    def stop(self, name: str, said: str) -> _Stop:
-        self.steps.append(ChecklistStep(name, False, said))
-        return _Stop()
+    repo: Repository
+    settings: Settings
+    clock: Clock
+    wp_id: str
+    requestor: str
+    path: str
+    read: ReadFile
 
     def write(self, path: str, data: bytes) -> None:
-        write_durably(self.repo.root / path, data)
+        """Write a file of the working tree, if it is not so already."""
+        if self.read(path) != data:
+            write_durably(self.repo.root / path, data)
 
 
 def activate(
     repo: Repository, settings: Settings, clock: Clock, wp_id: str, requestor: str
 ) -> tuple[ChecklistStep, ...]:
-    """Walk a stub's checklist as far as it goes.
+    """Walk a stub's checklist to its end, or to the first step that is a person's to do.
 
     Raises:
         UsageError: there is neither stub nor packet of that id.
     """
-    walk = _Checklist(repo, settings, clock, wp_id, requestor)
-    stub = _stub(walk)
-    try:
-        _refined_and_signed(walk)
-        _packet_made(walk, stub)
-        _packet_ready(walk)
-    except _Stop:
-        return tuple(walk.steps)
-    _registered(walk)
-    _on_board(walk)
-    return tuple(walk.steps)
+    path = f"{settings.paths.packets}/{wp_id}.md"
+    desk = _Desk(repo, settings, clock, wp_id, requestor, path, working_tree(repo.root))
+    steps: list[ChecklistStep] = []
+    for take in (_stub, _refinement, _signature, _packet, _ready, _registry, _board):
+        steps.append(take(desk))
+        if not steps[-1].done:
+            break
+    return tuple(steps)
 
 
-def _stub(walk: _Checklist) -> PacketLines | None:
-    folder = f"{walk.settings.paths.packets}/stubs"
-    for path in (f"{folder}/{walk.wp_id}.md", f"{folder}/{walk.wp_id}.stub.md"):
-        data = walk.read(path)
-        if data is not None:
-            walk.done("stub", path)
-            return read_lines(data)
-    if walk.read(walk.path) is None:
+def _stub(desk: _Desk) -> ChecklistStep:
+    place = _stub_path(desk)
+    if place is None and desk.read(desk.path) is None:
         raise UsageError(
-            f"there is no stub {folder}/{walk.wp_id}.md",
-            next_step=f"write one from .handshake/templates/stub.md, or: handshake new {walk.wp_id}",
+            f"there is no stub {desk.settings.paths.packets}/stubs/{desk.wp_id}.md",
+            next_step=f"write one from .handshake/templates/stub.md, or: handshake new {desk.wp_id}",
         )
-    walk.done("stub", "none; the packet is there")
-    return None
+    return ChecklistStep("stub", True, place or "none; the packet is there")
 
 
-def _refined_and_signed(walk: _Checklist) -> None:
-    path = refinement_path(walk.settings, walk.wp_id)
-    strict = walk.settings.governance.mode == "strict"
-    if not strict and walk.read(path) is None:
-        walk.done("refinement", "not asked for (governance.mode: standard)")
-        return
-    findings = _errors(check_refinement(walk.repo, walk.settings, walk.wp_id))
+def _stub_path(desk: _Desk) -> str | None:
+    folder = f"{desk.settings.paths.packets}/stubs"
+    places = (f"{folder}/{desk.wp_id}.md", f"{folder}/{desk.wp_id}.stub.md")
+    return next((place for place in places if desk.read(place) is not None), None)
+
+
+def _refinement(desk: _Desk) -> ChecklistStep:
+    path = refinement_path(desk.settings, desk.wp_id)
+    if not _is_refined(desk):
+        return ChecklistStep("refinement", True, "not asked for (governance.mode: standard)")
+    findings = _errors(check_refinement(desk.repo, desk.settings, desk.wp_id))
     if findings:
-        mend = "handshake refine" if walk.read(path) is None else "mend it, then: handshake refine"
-        raise walk.stop("refinement", f"{findings[0].text()} ({len(findings)} in all). {mend} {walk.wp_id}")
-    walk.done("refinement", path)
-    signature = signature_of_refinement(walk.repo, walk.settings, walk.wp_id)
+        mend = "handshake refine" if desk.read(path) is None else "mend it, then: handshake refine"
+        said = f"{findings[0].text()} ({len(findings)} in all). {mend} {desk.wp_id}"
+        return ChecklistStep("refinement", False, said)
+    return ChecklistStep("refinement", True, path)
+
+
+def _signature(desk: _Desk) -> ChecklistStep:
+    if not _is_refined(desk):
+        return ChecklistStep("signature", True, "your line USER_SIGNATURE in the packet")
+    signature = signature_of_refinement(desk.repo, desk.settings, desk.wp_id)
     try:
-        refuse_unsigned(walk.repo, walk.settings, walk.wp_id, signature)
+        refuse_unsigned(desk.repo, desk.settings, desk.wp_id, signature)
     except PacketRefused:
-        raise walk.stop("signature", f"handshake sign {walk.wp_id} <signature>") from None
-    walk.done("signature", f"{signature}, in {walk.settings.paths.signatures}")
+        return ChecklistStep("signature", False, f"handshake sign {desk.wp_id} <signature>")
+    return ChecklistStep("signature", True, f"{signature}, in {desk.settings.paths.signatures}")
 
 
-def _packet_made(walk: _Checklist, stub: PacketLines | None) -> None:
-    if walk.read(walk.path) is None:
-        known = {"what": _first_item(stub, "goal"), "why": _first_item(stub, "why this stub exists")} if stub else {}
-        given = {name: text for name, text in known.items() if text}
-        walk.write(
-            walk.path,
-            packet_from_template(walk.repo, walk.settings, walk.clock, walk.wp_id, walk.requestor, **given),
-        )
-        raise walk.stop("packet", f"wrote {walk.path}: fill it in, then: handshake activate {walk.wp_id}")
-    walk.done("packet", walk.path)
+def _is_refined(desk: _Desk) -> bool:
+    """Whether a refinement counts: strict mode asks for one, standard mode takes one that is there."""
+    there = desk.read(refinement_path(desk.settings, desk.wp_id)) is not None
+    return there or desk.settings.governance.mode == "strict"
 
 
-def _packet_ready(walk: _Checklist) -> None:
-    data = walk.read(walk.path) or b""
-    ready = data
-    reading = read_packet(data, walk.path)
-    findings = _errors(list(reading.findings))
-    packet = reading.packet
-    if packet is not None and packet.status in (PacketStatus.DRAFT, PacketStatus.STUB) and not packet.is_stub:
-        ready = set_status(data, PacketStatus.READY_FOR_DEV.value)
-        packet = read_packet(ready, walk.path).packet
+def _packet(desk: _Desk) -> ChecklistStep:
+    if desk.read(desk.path) is not None:
+        return ChecklistStep("packet", True, desk.path)
+    place = _stub_path(desk)
+    stub = read_lines(desk.read(place) or b"") if place else None
+    known = {"what": _first_item(stub, "goal"), "why": _first_item(stub, "why this stub exists")} if stub else {}
+    given = {name: text for name, text in known.items() if text}
+    desk.write(
+        desk.path,
+        packet_from_template(desk.repo, desk.settings, desk.clock, desk.wp_id, desk.requestor, **given),
+    )
+    said = f"wrote {desk.path}: fill it in, then: handshake activate {desk.wp_id}"
+    return ChecklistStep("packet", False, said)
+
+
+def _ready(desk: _Desk) -> ChecklistStep:
+    ready = desk.read(desk.path) or b""
+    reading = read_packet(ready, desk.path)
+    findings, packet = _errors(list(reading.findings)), reading.packet
+    if packet is not None and packet.status is PacketStatus.DRAFT:
+        ready = set_status(ready, PacketStatus.READY_FOR_DEV.value)
+        packet = read_packet(ready, desk.path).packet
     if packet is not None and not findings:
-        findings = _keeps_from_running(walk, packet)
-    if findings:
-        raise walk.stop("ready", f"{findings[0].text()} ({len(findings)} in all). handshake check {walk.wp_id}")
-    if ready != data:
-        walk.write(walk.path, ready)
-    walk.done("ready", f"status {packet.status_text}" if packet else "")
+        findings = _keeps_from_running(desk, packet)
+    if findings or packet is None:
+        first = findings[0].text() if findings else f"{desk.path} cannot be read"
+        return ChecklistStep("ready", False, f"{first} ({len(findings)} in all). handshake check {desk.wp_id}")
+    desk.write(desk.path, ready)
+    return ChecklistStep("ready", True, f"status {packet.status_text}")
 
 
-def _keeps_from_running(walk: _Checklist, packet: Packet) -> list[Finding]:
-    folder = walk.repo.root / walk.settings.paths.packets
-    registry = walk.read(walk.settings.paths.registry)
+def _keeps_from_running(desk: _Desk, packet: Packet) -> list[Finding]:
+    folder = desk.repo.root / desk.settings.paths.packets
+    registry = desk.read(desk.settings.paths.registry)
     text = registry.decode("utf-8", "replace") if registry is not None else None
-    found = _errors(activation_findings(packet, folder, walk.settings, text))
+    found = _errors(activation_findings(packet, folder, desk.settings, text))
     return [finding for finding in found if not finding.code.startswith(_LATER)]
 
 
-def _registered(walk: _Checklist) -> None:
-    path = walk.settings.paths.registry
-    packet = read_packet(walk.read(walk.path) or b"", walk.path).packet
-    assert packet is not None
-    before = walk.read(path) or template_text(walk.repo.root, "registry.md").encode()
-    after = with_active(before, packet.base_wp_id, walk.wp_id)
-    if after != (walk.read(path) or b""):
-        walk.write(path, after)
-    walk.done("registry", f"{packet.base_wp_id} -> {walk.wp_id} in {path}")
+def _registry(desk: _Desk) -> ChecklistStep:
+    path = desk.settings.paths.registry
+    packet = read_packet(desk.read(desk.path) or b"", desk.path).packet
+    assert packet is not None  # it was ready
+    before = desk.read(path) or template_text(desk.repo.root, "registry.md").encode()
+    desk.write(path, with_active(before, packet.base_wp_id, desk.wp_id))
+    return ChecklistStep("registry", True, f"{packet.base_wp_id} -> {desk.wp_id} in {path}")
 
 
-def _on_board(walk: _Checklist) -> None:
-    before, after = synced_board(walk.repo, walk.settings)
-    if after != before:
-        walk.write(walk.settings.paths.board, after)
-    walk.done("board", f"in {walk.settings.paths.board}. Next: git add docs && git commit")
+def _board(desk: _Desk) -> ChecklistStep:
+    path = desk.settings.paths.board
+    _, board = synced_board(desk.repo, desk.settings)
+    desk.write(path, board)
+    return ChecklistStep("board", True, f"in {path}. Next: git add docs && git commit")
 
 
 def _first_item(stub: PacketLines, heading: str) -> str:
