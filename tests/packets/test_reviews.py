@@ -323,6 +323,17 @@ def test_what_nobody_acknowledged_gives_way_and_what_was_acknowledged_does_not(b
     assert [r.verdict for r in found.reviews] == ["PASS", "FAIL"] and found.failed
 
 
+@pytest.mark.parametrize(("verdict", "report", "tag"), [("PASS", GOOD, "VALIDATED"), ("FAIL", BAD, "FAIL")])
+def test_the_board_of_the_branch_says_what_the_review_said(branch, verdict, report, tag):
+    branch.git("stash", "-q", "-u")
+    branch.git("switch", "-q", BRANCH)
+    branch.write("docs/TASK_BOARD.md", f"# Ours\n\n## Done\n- **[{WP}]** - [VALIDATED]\n")
+    branch.commit("a board")
+    branch.git("switch", "-q", "main")
+    walked(branch, verdict, report)
+    assert branch.git("show", f"{BRANCH}:docs/TASK_BOARD.md") == f"# Ours\n\n## Done\n- **[{WP}]** - [{tag}]"
+
+
 def test_a_branch_in_the_users_hands_is_not_moved(branch):
     branch.git("stash", "-q")
     branch.git("switch", "-q", BRANCH)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from handshake.domain.board import BoardTag, with_entry
 from handshake.domain.canonical import committed_json, sha256_hex
 from handshake.domain.clock import Clock
 from handshake.domain.errors import HandshakeError, PacketRefused, UsageError
@@ -164,7 +165,7 @@ def _wait(desk: ReviewDesk, review: Review, state: ReviewState) -> None:
 
 
 def _publish(desk: ReviewDesk, wp_id: str, reviews: tuple[Review, ...], report: bytes) -> None:
-    """One commit on the WP branch: the log, and from WP_APPENDED on the report in the packet."""
+    """One commit on the WP branch: the log, and at WP_APPENDED the report in the packet and the board's line."""
     found = what_is_reviewed(desk.repo, desk.settings, wp_id)
     workspace = _own_worktree(desk, wp_id)
     review = reviews[-1]
@@ -173,6 +174,10 @@ def _publish(desk: ReviewDesk, wp_id: str, reviews: tuple[Review, ...], report: 
     if review.state is ReviewState.WP_APPENDED:
         title = f"{wp_id} ({review.steps[-1].at:%Y-%m-%d})"
         changes[found.packet.path] = with_report(found.data, title=title, verdict=review.verdict, report=report)
+        board = desk.repo.tree(found.tip).read(desk.settings.paths.board)
+        if board is not None:
+            tag = BoardTag.VALIDATED if review.verdict == "PASS" else BoardTag.FAIL
+            changes[desk.settings.paths.board] = with_entry(board, wp_id, tag)
     objects = ObjectStore(desk.repo, desk.settings.identity)
     commit = objects.write_commit(
         parent=found.tip,
