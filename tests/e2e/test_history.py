@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
-import sys
 import time
 
 from run_records import TRACK, WP, tiny_packet
@@ -132,7 +132,17 @@ def test_events_are_followed_as_they_come(shop):
     while not seen or seen[-1]["event_type"] != "FR-EVT-MT-009":
         seen.append(json.loads(follower.stdout.readline()))
     assert seen == shop.events("--type", "FR-EVT-MT-*")
-    follower.send_signal(subprocess.signal.SIGINT) if sys.platform != "win32" else follower.kill()
+    follower.send_signal(signal.SIGINT)
     _, err = follower.communicate(timeout=60)
     assert follower.returncode == 130
+    assert "Traceback" not in err
+
+
+def test_ctrl_c_ends_a_question_without_end(shop):
+    endless = "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT count(*) FROM t"
+    asked = shop.start("sql", endless, cold=True)
+    time.sleep(3)
+    asked.send_signal(signal.SIGINT)
+    _, err = asked.communicate(timeout=60)
+    assert asked.returncode == 130
     assert "Traceback" not in err

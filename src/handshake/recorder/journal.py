@@ -20,6 +20,7 @@ from handshake.domain.events import EVENT_TYPES, Actor, Event, check_event, read
 from handshake.repo.atomic import disk_error, sync_directory
 
 LINES_PER_CHUNK = 200
+_MOVE_AWAY = "move {file} away: what of it was published is on the branch, the rest is announced again"
 
 # Measured, so never the same twice: they do not make an event another one.
 _MEASURED = frozenset({"duration_ms", "latency_ms", "timestamp", "started_at", "completed_at"})
@@ -82,11 +83,11 @@ class Journal:
                 wp_id=wp_id,
                 clock=clock,
             )
-            for line in published:
-                journal._carry(line)
+            for number, line in enumerate(published, 1):
+                journal._carry(line, f"line {number} of the published journal", f"git log handshake/track/{wp_id}")
             for file in files:
-                for line in whole_lines(file.read_bytes()):
-                    journal._carry(line)
+                for number, line in enumerate(whole_lines(file.read_bytes()), 1):
+                    journal._carry(line, f"{file}: line {number}", _MOVE_AWAY.format(file=file))
         except OSError as error:
             raise RecorderFailed(f"cannot read the journal in {directory}: {error}") from error
         return journal
@@ -154,14 +155,14 @@ class Journal:
                 return event_id
             number += 1
 
-    def _carry(self, line: bytes) -> None:
+    def _carry(self, line: bytes, where: str, next_step: str) -> None:
         """Take over a line that was written before, unless it is already here."""
         try:
             event = read_event(json.loads(line))
         except ValueError as error:
-            raise InvalidEvent(
-                f"a journal line is not JSON: {error}", next_step=f"look at {self.path.parent}"
-            ) from None
+            raise InvalidEvent(f"{where} is not JSON: {error}", next_step=next_step) from None
+        except InvalidEvent as error:
+            raise InvalidEvent(f"{where}: {error.what}", next_step=next_step) from None
         if event.event_id not in self._events:
             self._keep(event, bytes(line))
 

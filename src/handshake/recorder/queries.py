@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from handshake.domain.canonical import utc_text
 from handshake.domain.errors import UsageError
@@ -16,6 +17,9 @@ from handshake.recorder.holdings import Missing
 from handshake.recorder.loading import BASE
 from handshake.recorder.store import EventStore
 from handshake.recorder.views import VIEWS
+
+if TYPE_CHECKING:
+    import duckdb
 
 
 class Table(Record):
@@ -115,13 +119,35 @@ def sql(store: EventStore, query: str) -> Table:
             statements = database.extract_statements(query)
             if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
                 raise UsageError("only one SELECT is answered", next_step="write one SELECT over the views")
-            answer = database.execute(statements[0])
-            columns = tuple(str(column[0]) for column in answer.description or ())
-            rows = tuple(tuple(row) for row in answer.fetchall())
+            columns, rows = _answered(database, statements[0])
         except duckdb.Error as error:
             first = str(error).strip().splitlines()[0]
             raise UsageError(f"the query fails: {first}", next_step=f"views: {', '.join(VIEWS)}") from None
         return Table(columns=columns, rows=rows, missing=opened.missing)
+
+
+def _answered(
+    database: duckdb.DuckDBPyConnection, statement: duckdb.Statement
+) -> tuple[tuple[str, ...], tuple[tuple[Any, ...], ...]]:
+    """Column names and rows. DuckDB does not hear Ctrl-C while it works, so it works in a thread and is told."""
+
+    def work() -> tuple[tuple[str, ...], tuple[tuple[Any, ...], ...]]:
+        answer = database.execute(statement)
+        columns = tuple(str(column[0]) for column in answer.description or ())
+        return columns, tuple(tuple(row) for row in answer.fetchall())
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        running = pool.submit(work)
+        try:
+            while not running.done():
+                wait([running], timeout=_HEARS_EVERY_S)
+        except BaseException:
+            database.interrupt()
+            raise
+        return running.result()
+
+
+_HEARS_EVERY_S = 0.1
 
 
 def _event(row: dict[str, Any]) -> Event:
