@@ -17,6 +17,9 @@ from handshake.context.sources import SourceFile
 NEIGHBOUR_LINES = 20
 READ_SHARE = 0.25  # of the budget, kept for files to read where the files to modify do not fit whole
 
+RATE_LINES = 120
+HEADING_TOKENS = 20
+
 WORTH_SHOWING = 0.2  # of the file's best score: a block below that gives way to the signatures of the rest
 
 Count = Callable[[str], int]
@@ -94,6 +97,7 @@ class _Rows:
         self._max_snippets = max_snippets
         self._max_per_file = max_per_file
         self._whole: dict[tuple[str, bool], Piece] = {}
+        self._rates: dict[str, float] = {}
 
     def cost(self, *pieces: Piece) -> int:
         """Tokens of the pieces, the blank line after each included."""
@@ -149,6 +153,7 @@ class _Rows:
     def _parts(self, source: SourceFile, budget: int, writable: bool) -> list[Piece]:
         """The best blocks that fit, with neighbours where these fit too, then the signatures of the rest."""
         shown: set[int] = set()
+        taken: list[set[int]] = []
         last = len(source.lines)
         ranked = [place for place in self._places if place.source.path == source.path]
         least = WORTH_SHOWING * ranked[0].evidence if ranked else 0.0
@@ -156,15 +161,28 @@ class _Rows:
         for place in ranked:
             block = place.block
             near = range(max(1, block.start - NEIGHBOUR_LINES), min(last, block.end + NEIGHBOUR_LINES) + 1)
-            for lines in (near, range(block.start, block.end + 1)):
-                if self.cost(*self._spans(source, shown | set(lines), writable, ranked)) <= budget:
-                    shown |= set(lines)
+            for lines in (set(near), set(range(block.start, block.end + 1))):
+                if self._about(source, shown | lines) <= budget:
+                    taken.append(lines)
+                    shown = shown | lines
                     break
+        # a server's tokenizer is slow to ask: what was reckoned is counted once, and the last gives way
+        while taken and self.cost(*self._spans(source, shown, writable, ranked)) > budget:
+            taken.pop()
+            shown = set().union(*taken)
         if not shown and ranked:
             shown = self._cut(source, ranked[0], budget, writable)
         pieces = self._spans(source, shown, writable, ranked)
         outline = self._outline(source, shown, writable, budget - self.cost(*pieces)) if pieces else None
         return [*pieces, outline] if outline else pieces
+
+    def _about(self, source: SourceFile, lines: set[int]) -> float:
+        """Tokens of those lines with their headings, reckoned from what the file's first lines cost."""
+        if source.path not in self._rates:
+            sample = "".join(line + "\n" for line in source.lines[:RATE_LINES])
+            self._rates[source.path] = self._count(sample) / max(1, len(sample))
+        characters = sum(len(source.lines[line - 1]) + 1 for line in lines)
+        return self._rates[source.path] * characters + HEADING_TOKENS * len(_runs(lines))
 
     def _spans(self, source: SourceFile, shown: set[int], writable: bool, ranked: Sequence[Place]) -> list[Piece]:
         pieces = []
