@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from handshake.domain.learning import DistillationCandidate
 from handshake.learning.trust import (
     ELIGIBLE_FROM,
     WEAKNESSES,
@@ -99,3 +100,20 @@ def test_diffs_that_only_remove_are_compared_by_what_they_remove():
     gone = file_patch("shop.py", longer, BASE)
     assert alike(gone, gone)
     assert not alike(gone, file_patch("shop.py", longer, longer.replace(b"RATE = 7", b"RATE = 8")))
+
+
+def test_a_candidate_of_the_first_version_is_read_and_its_texts_fit_no_hash():
+    """Version 0.1.0 named a prompt by its path alone."""
+    side = {
+        "model_id": "m",
+        "prompt_snapshot_ref": "a/prompt.md",
+        "output_snapshot_ref": "a/reply.md",
+        "iterations": 1,
+    }
+    old = {"skill_log_entry_id": "s", "mt_id": "MT-001", "wp_id": "WP-1-X", "status": "final"}
+    read = DistillationCandidate.model_validate(
+        {**old, "student_attempt": {**side, "outcome": "INCOMPLETE"}, "teacher_success": side}
+    )
+    for handle in (read.student_attempt.prompt_snapshot_ref, read.teacher_success.output_snapshot_ref):
+        assert handle.content_hash == "0" * 64
+    assert read.teacher_success.output_snapshot_ref.path == "a/reply.md"
