@@ -59,12 +59,12 @@ def recorded() -> str:
             os.environ.update({"TERM": "xterm-256color", "COLUMNS": str(COLUMNS), "HANDSHAKE_DEBUG": ""})
             os.environ.pop("NO_COLOR", None)
             command = [sys.executable, "-m", "handshake", "demo", "--scripted", "--dir", str(folder / "shop")]
-            os.execv(sys.executable, command)  # noqa: S606 - ourselves, no shell wanted
+            os.execv(sys.executable, command)
         data = _read_all(master)
         _, status = os.waitpid(child, 0)
         if os.waitstatus_to_exitcode(status) != 0:
             raise SystemExit("the demo failed:\n" + data.decode("utf-8", "replace"))
-        return data.decode("utf-8", "replace").replace(str(folder), "/tmp")  # noqa: S108 - shown, not used
+        return data.decode("utf-8", "replace").replace(str(folder), "/tmp")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -60,7 +60,7 @@ class QuickRuns(Children):
         self.usual = ["true"]
 
     def _begin(self, *arguments: str) -> subprocess.Popen[bytes]:
-        if arguments[0] == "recover":
+        if "recover" in arguments:
             self.recoveries += 1
             return subprocess.Popen(["true"])
         wp_id = arguments[-1]
@@ -83,6 +83,7 @@ class Place:
         self.runs = QuickRuns(root)
         self.said: list[str] = []
         self.settings = Settings()
+        self.job_id = JOB_ID
         self.done = self.commit_of(JobStatus.COMPLETED)
         self.runs.usual = self.moving_to(self.done)
 

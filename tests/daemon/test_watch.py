@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import threading
 import time
 
@@ -26,10 +27,15 @@ def parallel(number, **more):
 def test_five_hundred_at_once_all_run_in_order_none_twice_none_forgotten(place):
     place.settings = parallel(50)
     names = [f"WP-{number:04d}" for number in range(MANY)]
-    dropper = threading.Thread(target=lambda: [place.drop(name) for name in reversed(names)])
-    dropper.start()
+    packets, ready = place.folder, place.root.parent / "ready"
+    place.folder = ready
+    ready.mkdir()
+    for name in names:
+        place.drop(name)
+    place.folder = packets
+    timer = threading.Timer(0.3, subprocess.run, (["sh", "-c", f"cp $(ls -r {ready}/*) {packets}"],), {"check": True})
+    timer.start()
     place.watch_until(lambda: len(tracked(place)) == MANY and not place.runs.running)
-    dropper.join()
     assert place.runs.begun == names
 
 
@@ -100,6 +106,7 @@ def test_what_was_interrupted_is_recovered_before_anything_new(place):
     place.drop("WP-2")
     place.watch_until(lambda: len(place.runs.begun) == 2)
     assert place.runs.recoveries == 1
+    assert "what was interrupted is put right: WP-2" in place.said
     assert place.runs.begun == ["WP-2", "WP-1"]
 
 
@@ -196,3 +203,39 @@ def test_nothing_is_judged_again_that_did_not_change(place, monkeypatch):
     states = {found.wp_id: found.state for found in folder.look().candidates}
     assert judged == [*(f"WP-{number}" for number in range(5)), "WP-3", "WP-4"]
     assert states == {**dict.fromkeys(["WP-0", "WP-1", "WP-2", "WP-3"], "run"), "WP-4": "done"}
+
+
+def test_a_decision_pushed_to_the_remote_wakes_the_daemon(place, monkeypatch):
+    import handshake.daemon.watch as module
+    from handshake.domain.decision import HumanDecision
+    from handshake.domain.decision_file import decision_text
+    from handshake.domain.settings import Tracking
+    from handshake.repo.store import ObjectStore
+
+    monkeypatch.setattr(module, "FETCH_S", 0.2)
+    origin = place.root.parent / "origin.git"
+    place.git("init", "-q", "--bare", str(origin))
+    place.git("remote", "add", "origin", str(origin))
+    place.settings = Settings(tracking=Tracking(push=True))
+    at_gate = place.commit_of(JobStatus.AWAITING_USER, gate_number=1, gate_reason="pause_point")
+    place.track("WP-1", at_gate)
+    answer = HumanDecision(
+        wp_id="WP-1",
+        job_id=place.job_id,
+        number=1,
+        decision="continue",
+        decided_by="boss@example.org",
+        decided_at="2026-01-22T10:00:00Z",
+    )
+    path = f"jobs/{place.job_id}/decisions/001.yaml"
+    commit = ObjectStore(place.repo).write_commit(
+        parent=at_gate, base_tree=at_gate, changes={path: decision_text(answer)}, message="m", when=answer.decided_at
+    )
+    steps = []
+
+    def pushed():
+        if not steps and any("waits for a human (pause_point)" in line for line in place.said):
+            steps.append(place.git("push", "-q", "origin", f"{commit}:refs/heads/handshake/track/WP-1"))
+        return place.runs.begun == ["WP-1"]
+
+    place.watch_until(pushed)

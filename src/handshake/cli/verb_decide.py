@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import typer
 
-from handshake.cli.options import Json, open_surroundings, write, write_json
+from handshake.cli.options import Json, note, open_surroundings, write, write_json
 from handshake.domain.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,10 +36,12 @@ def decide(
 ) -> None:
     """Answer a hard gate or a pause. Example: handshake decide WP-1-Demo continue --note "use UTC" """
     from handshake.loop.decisions import write_decision
+    from handshake.loop.exchange import with_remote
 
     if answer not in ANSWERS:
         raise UsageError(f"{answer!r} is no decision", next_step=f"use one of: {', '.join(ANSWERS)}")
     around = open_surroundings(context.obj)
+    send = with_remote(around, wp_id, lambda text: note(context.obj, text))
     decision = write_decision(
         run_to_decide(around, wp_id),
         cast(Literal["continue", "skip", "abort"], answer),
@@ -52,6 +54,7 @@ def decide(
         add_cost=add_cost or None,
         level=level,
     )
+    send()
     if as_json:
         write_json(decision)
     else:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 import typer
 
-from handshake.cli.options import Json, open_surroundings, write, write_json
+from handshake.cli.options import Json, note, open_surroundings, write, write_json
 from handshake.domain.errors import UsageError
 from handshake.domain.states import JobStatus
 
@@ -31,7 +32,7 @@ def pause(
     from handshake.repo.locks import living_owner
 
     around = open_surroundings(context.obj)
-    _, request = _ask(around, wp_id, "pause", message)
+    _, request = _ask(around, wp_id, "pause", message, lambda text: note(context.obj, text))
     runs = living_owner(around.repo.state_dir / "locks" / f"{wp_id}.lock", around.clock) is not None
     if as_json:
         write_json(request)
@@ -51,7 +52,7 @@ def cancel(
     from handshake.loop.by_hand import end_packet
 
     around = open_surroundings(context.obj)
-    _ask(around, wp_id, "cancel", message)
+    _ask(around, wp_id, "cancel", message, lambda text: note(context.obj, text))
     run = end_packet(around, wp_id)
     row = describe(run)
     if as_json:
@@ -65,11 +66,18 @@ def cancel(
 
 
 def _ask(
-    around: Surroundings, wp_id: str, what: Literal["pause", "cancel"], message: str | None
+    around: Surroundings,
+    wp_id: str,
+    what: Literal["pause", "cancel"],
+    message: str | None,
+    said: Callable[[str], None],
 ) -> tuple[Run, HumanDecision]:
     from handshake.cli.verb_decide import run_to_decide, who_decides
     from handshake.loop.decisions import write_request
+    from handshake.loop.exchange import with_remote
 
+    send = with_remote(around, wp_id, said)
     run = run_to_decide(around, wp_id)
     request = write_request(run, what, decided_by=who_decides(around), decided_at=around.clock.now(), note=message)
+    send()
     return run, request

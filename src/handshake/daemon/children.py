@@ -44,12 +44,15 @@ class Children:
     def _begin(self, *arguments: str) -> subprocess.Popen[bytes]:
         # a group of its own: Ctrl-C on the terminal reaches the daemon, which ends the child in order
         return subprocess.Popen(  # noqa: S603 - ourselves
-            [*self._command, *arguments], stdin=subprocess.DEVNULL, start_new_session=True
+            [*self._command, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=None if arguments[0] == "run" else subprocess.DEVNULL,
+            start_new_session=True,
         )
 
     def recover(self) -> subprocess.Popen[bytes]:
-        """Put the records of every interrupted run right."""
-        return self._begin("recover")
+        """Put the records of every interrupted run right; it has no word for a person who did not ask for it."""
+        return self._begin("--quiet", "recover")
 
     def reap(self) -> list[Ended]:
         """Those that ended since."""

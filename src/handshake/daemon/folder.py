@@ -87,6 +87,8 @@ class PacketFolder:
                 found.append(self._judge(name, stamps.get(name), (refs, shared, families.get(_base(name)))))
             self._judged = {name: self._judged[name] for name in names}
             self._all = (whole, tuple(found))
+            if dict(self._packets()) != stamps:
+                settles_in = self.settle_s  # more came while these were read: they belong together
         return Look(self._all[1], settles_in)
 
     def forget(self) -> None:

@@ -18,12 +18,15 @@ from handshake.daemon.patience import Patience
 from handshake.daemon.turns import Wait, turns
 from handshake.domain.errors import ConfigError, HandshakeError, LockHeld, NotTrusted
 from handshake.domain.settings import Settings
+from handshake.loop.exchange import fetch_decisions
 from handshake.loop.packet_events import record_packet
 from handshake.loop.run import Surroundings
 from handshake.repo.locks import RunLock, living_owner
+from handshake.repo.remote import Errand
 
 RESCAN_S = 2.0
 TICK_MS = 200
+FETCH_S = 10.0
 # how long the watcher waits for a change to be followed by another before it says so
 STEP_MS = 40
 POLL_MS = 300
@@ -54,6 +57,12 @@ class Daemon:
         self._next_look = 0.0
         self._burst_since: float | None = None
         self._bulletin = Bulletin()
+        self._fetch = Errand(
+            lambda: fetch_decisions(self._around, self._to_fetch),
+            lambda why: means.say(f"{around.settings.tracking.remote}: {why}"),
+        )
+        self._next_fetch = 0.0
+        self._to_fetch: tuple[str, ...] = ()
         self._config: tuple[object, str | None] = (self._config_stamps(), None)
 
     def stop(self) -> None:
@@ -131,6 +140,7 @@ class Daemon:
         self._read_config()
         look = self._folder.look()
         self._start(self._ready(look))
+        self._ask_remote(look)
         pauses = [RESCAN_S, look.settles_in, self._patience.next_due(now), 0.5 if self._bulletin.adopted else None]
         self._next_look = self._now() + min(max(pause, 0.0) for pause in pauses if pause is not None)
         return True
@@ -205,6 +215,19 @@ class Daemon:
         if child.poll() is None:
             child.terminate()
             child.wait()
+        elif child.returncode == 0:
+            names = ", ".join(candidate.wp_id for candidate in found if candidate.wp_id not in adopted)
+            self._say(f"what was interrupted is put right: {names}")
+
+    def _ask_remote(self, look: Look) -> None:
+        """Fetch decisions for what waits or runs, where tracking branches are shared."""
+        now = self._now()
+        if not self._around.settings.tracking.push or now < self._next_fetch or not self._fetch.idle:
+            return
+        self._to_fetch = tuple(found.wp_id for found in look.candidates if found.state in ("wait", "run", "refused"))
+        if self._to_fetch:
+            self._next_fetch = now + FETCH_S
+            self._fetch.ask()
 
     # -- configuration -----------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from handshake.domain.ledger import StepStatus
 from handshake.loop.activate import read_runnable_packet
 from handshake.loop.build_pack import ContextEngine
 from handshake.loop.equipment import Equipment
+from handshake.loop.exchange import shared
 from handshake.loop.human import ends_by_hand
 from handshake.loop.packet_events import record_packet
 from handshake.loop.preview import UNKNOWN_WINDOW
@@ -60,16 +61,20 @@ def run_packet(around: Surroundings, wp_id: str, *, again: bool = False) -> Run:
             clear_stale_ref_lock(around.repo, ref)
         objects.clear_left_packs()
         clear_left_folders()
-        run = load_run(around, branch)
-        if run is None or (run.ended and again):
-            run = _created(around, branch, objects, pool, wp_id)
-        elif not run.ended:
-            if not ends_by_hand(run):  # that needs no model
-                preflight(resolve_chain(run.job.execution_policy, settings), around.repo.root)
-            recover(run, reply_store(run), utc_text(before.ts) if before else None)
-        lock.workflow_run_id = run.job.workflow_run_id
-        with closing(SourceIndex(around.repo.state_dir / "context")) as index, _gathered_at_the_end(objects, branch):
-            return carry_through(run, lambda run: equip(run, objects, pool, index))
+        with shared(around, branch):
+            run = load_run(around, branch)
+            if run is None or (run.ended and again):
+                run = _created(around, branch, objects, pool, wp_id)
+            elif not run.ended:
+                if not ends_by_hand(run):  # that needs no model
+                    preflight(resolve_chain(run.job.execution_policy, settings), around.repo.root)
+                recover(run, reply_store(run), utc_text(before.ts) if before else None)
+            lock.workflow_run_id = run.job.workflow_run_id
+            with (
+                closing(SourceIndex(around.repo.state_dir / "context")) as index,
+                _gathered_at_the_end(objects, branch),
+            ):
+                return carry_through(run, lambda run: equip(run, objects, pool, index))
 
 
 @contextmanager

@@ -87,6 +87,9 @@ def recover(run: Run, replies: ReplyStore, last_heartbeat: str | None) -> None:
     """
     if run.job.status not in (JobStatus.RUNNING, JobStatus.STALLED, JobStatus.QUEUED):
         return
+    if run.job.status is JobStatus.STALLED:
+        _go_on(run)  # put right already, by hand or by a daemon that starts: that is what stalled says
+        return
     run.add_lost_time(_lost_ms(run, last_heartbeat))
     recovered, again = _look_at_steps(run, replies)
     steps = [step for step in run.ledger.steps if step.status is not StepStatus.COMPLETED]
@@ -113,6 +116,11 @@ def recover(run: Run, replies: ReplyStore, last_heartbeat: str | None) -> None:
     )
     run.ledger = run.ledger.model_copy(update={"resume_point": resume_point, "resume_reason": reason})
     run.publish(f"Recovered: {reason}")
+    _go_on(run)
+
+
+def _go_on(run: Run) -> None:
+    """A new attempt of the same job."""
     run.set_status(JobStatus.RUNNING)
     run.job = run.job.model_copy(update={"workflow_run_id": run.around.ids.uuid7()})
     run.reopen_journal()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -87,6 +87,7 @@ class ObjectStore:
         when: datetime,
         author: Identity | None = None,
         committer: Identity | None = None,
+        merges: tuple[str, ...] = (),
     ) -> str:
         """Store a commit that no ref names yet. Same arguments, same id, whichever backend writes.
 
@@ -97,6 +98,7 @@ class ObjectStore:
                 for no file.
             message: subject, body, trailers.
             when: author and committer time.
+            merges: further parents, whose files are not looked at.
 
         Returns:
             The commit's id; its objects are on the disk.
@@ -111,7 +113,7 @@ class ObjectStore:
         who = author or self._identity
         data = commit_bytes(
             tree=tree,
-            parents=(parent,) if parent else (),
+            parents=(*((parent,) if parent else ()), *merges),
             author=who,
             committer=committer or who,
             when=when,
@@ -311,6 +313,7 @@ class TrackingBranch:
         prefix = namespace.strip("/")
         self.ref = f"{prefix}/{wp_id}" if prefix.startswith("refs/") else f"refs/heads/{prefix}/{wp_id}"
         self.wp_id = wp_id
+        self.after_publish: Callable[[], None] | None = None
         self.objects = objects or ObjectStore(repo, identity)
         self._repo = repo
         self._views: dict[str, TreeView] = {}
@@ -362,6 +365,8 @@ class TrackingBranch:
             parent=expected, base_tree=expected, changes=changes, message=message, when=when
         )
         self.objects.update_ref(self.ref, commit, expected)
+        if self.after_publish is not None:
+            self.after_publish()
         return commit
 
     def _refuse_if_checked_out(self) -> None:
