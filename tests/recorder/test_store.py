@@ -13,7 +13,7 @@ from filelock import FileLock
 from recorded_clone import START, Clone, ended, git, iteration, skipped, started
 
 from handshake.domain.clock import SteppingClock
-from handshake.domain.errors import InvalidEvent, LockHeld
+from handshake.domain.errors import InvalidEvent, LockHeld, RecorderFailed
 from handshake.recorder import store as recorder
 from handshake.recorder.follow import Follower
 from handshake.recorder.metrics import measure
@@ -192,6 +192,17 @@ def test_a_store_of_another_version_or_in_pieces_is_made_anew(two_jobs):
         assert count(two_jobs) == 11
     for name in parts(two_jobs):
         (index.parent / name).unlink()
+    assert count(two_jobs) == 11
+
+
+def test_a_broken_file_of_the_store_is_said_and_made_again(two_jobs):
+    assert count(two_jobs) == 11
+    (part,) = two_jobs.store().directory.glob("*.parquet")
+    part.write_bytes(part.read_bytes()[:100])
+    with pytest.raises(RecorderFailed, match="the store cannot be read") as raised:
+        count(two_jobs)
+    assert raised.value.next_step == "handshake recorder rebuild"
+    two_jobs.store().rebuild()
     assert count(two_jobs) == 11
 
 

@@ -11,18 +11,17 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from handshake.domain.canonical import sha256_hex, utc_text
 from handshake.domain.clock import Clock
 from handshake.domain.errors import LockHeld, RecorderFailed
+from handshake.recorder.answers import COLUMNS, Opened, empty_database, moment_text, quoted, read_parts, with_views
 from handshake.recorder.holdings import Holding, Index, Missing, read_index, write_index
-from handshake.recorder.loading import BASE, Unread, damaged_lines, globbed, load
+from handshake.recorder.loading import Unread, damaged_lines, load
 from handshake.recorder.sources import JobSource, job_sources
-from handshake.recorder.views import VIEW_SQL
 from handshake.repo.atomic import disk_error
 from handshake.repo.git import Repository
 
@@ -33,17 +32,8 @@ if TYPE_CHECKING:
 ENDS = ("FR-EVT-MT-009", "FR-EVT-MT-010", "FR-EVT-MT-011")
 LARGE = 5_000  # lines of a job that still runs, from which on they are kept as Parquet too
 GRACE_S = 3600.0  # a file that no index names any more may still be read by somebody
-MEMORY = "2GB"
 _PATIENCE_S = 10.0
 _AGAIN = "handshake recorder rebuild, in a moment"
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A database that holds the views, and what it does not count."""
-
-    database: duckdb.DuckDBPyConnection
-    missing: tuple[Missing, ...]
 
 
 class Rebuilt(NamedTuple):
@@ -79,7 +69,7 @@ class EventStore:
             InvalidEvent: a line of a journal is no event; file and line are named, nothing is changed.
             RecorderFailed: a journal or the store cannot be read.
         """
-        with _database() as (database, spool):
+        with empty_database() as (database, spool):
             stored = read_index(self.directory)
             sources = job_sources(self.repo, self.namespace)
             index = self._forgetting(stored, sources)
@@ -88,7 +78,7 @@ class EventStore:
             self._leave_out_known(database, index)
             if self._ripe(database) or self._aged(index):
                 index = self._compacted(database, stored, index, unread)
-            yield self._shut(database, index)
+            yield self._shown(database, index)
 
     def rebuild(self) -> Rebuilt:
         """Make the store again from the journals of branches and clone; lines that are no events are left out.
@@ -100,15 +90,18 @@ class EventStore:
         sources = job_sources(self.repo, self.namespace)
         damaged = [row for item in _unread(Index(), sources) for row in damaged_lines(item)]
         fresh = Index(damaged=tuple(damaged))
-        with self._lock(wait=_PATIENCE_S) as lock, _database() as (database, spool):
+        with self._lock(wait=_PATIENCE_S) as lock, empty_database() as (database, spool):
             if lock is None:
                 raise LockHeld(f"{self.directory} cannot be written, or another process does", next_step=_AGAIN)
             unread = _unread(fresh, sources)
             load(database, unread, spool)
             index = self._write_parts(database, fresh, unread)
-            missing = self._shut(database, index).missing
+            missing = self._shown(database, index).missing
             jobs, events = database.execute("SELECT count(DISTINCT owner), count(*) FROM recorded").fetchall()[0]
         return Rebuilt(jobs, events, missing)
+
+    def _shown(self, database: duckdb.DuckDBPyConnection, index: Index) -> Opened:
+        return with_views(database, self.directory, index, oldest=self._oldest, days=self.retention_days)
 
     # -- what is kept ----------------------------------------------------------------------------
 
@@ -138,7 +131,7 @@ class EventStore:
         for (owner,) in database.execute("SELECT DISTINCT owner FROM raw").fetchall():
             holding = index.holdings.get(owner)
             if holding is not None and holding.part is not None:
-                known = f"SELECT event_id FROM {self._read([holding.part])}"
+                known = f"SELECT event_id FROM {read_parts(self.directory, [holding.part])}"
                 database.execute(f"DELETE FROM raw WHERE owner = ? AND event_id IN ({known})", [owner])
                 database.execute("UPDATE raw SET place = place + ? WHERE owner = ?", [holding.events, owner])
 
@@ -199,7 +192,7 @@ class EventStore:
             return
         old = [h.part for owner in ripe if (h := index.holdings.get(owner)) is not None and h.part is not None]
         if old:
-            database.execute(f"INSERT INTO raw BY NAME SELECT {_COLUMNS} FROM {self._read(old)}")
+            database.execute(f"INSERT INTO raw BY NAME SELECT {COLUMNS} FROM {read_parts(self.directory, old)}")
         database.execute(
             "CREATE OR REPLACE TEMP TABLE ripe AS SELECT owner, (row_number() OVER () - 1)::INTEGER AS job"
             " FROM (SELECT unnest(?) AS owner)",
@@ -207,8 +200,8 @@ class EventStore:
         )
         database.execute("SET threads = 1")  # one file for each job, in order
         database.execute(
-            f"COPY (SELECT {_COLUMNS}, job FROM raw JOIN ripe USING (owner) ORDER BY job, timestamp, place)"
-            f" TO {_quoted(str(folder))} (FORMAT parquet, COMPRESSION zstd, PARTITION_BY (job), OVERWRITE_OR_IGNORE)"
+            f"COPY (SELECT {COLUMNS}, job FROM raw JOIN ripe USING (owner) ORDER BY job, timestamp, place)"
+            f" TO {quoted(str(folder))} (FORMAT parquet, COMPRESSION zstd, PARTITION_BY (job), OVERWRITE_OR_IGNORE)"
         )
         database.execute("RESET threads")
         rows = database.execute(
@@ -220,8 +213,8 @@ class EventStore:
             holding = Holding(
                 wp_id=wp_id,
                 events=events,
-                first=_text(first),
-                last=_text(last),
+                first=moment_text(first),
+                last=moment_text(last),
                 chunks=tuple(sorted({*before.chunks, *news.chunks})),
                 files=dict(sorted({**before.files, **{str(p): end for p, end in news.ends.items()}}.items())),
             )
@@ -257,90 +250,6 @@ class EventStore:
         finally:
             lock.release()
 
-    # -- what is shown ---------------------------------------------------------------------------
-
-    def _shut(self, database: duckdb.DuckDBPyConnection, index: Index) -> Opened:
-        """Make the views, then close every way out of the database."""
-        missing = (*self._too_old(database, index), *_damaged(index))
-        parts = [h.part for h in index.holdings.values() if h.part is not None and h.last >= self._oldest]
-        filed = f"SELECT {_COLUMNS} FROM {self._read(parts)} UNION ALL " if parts else ""
-        database.execute(f"CREATE VIEW recorded AS {filed}SELECT {_COLUMNS} FROM raw")
-        database.execute(f"CREATE VIEW events AS SELECT {', '.join(BASE)} FROM recorded")
-        database.execute(VIEW_SQL)
-        # DuckDB asks for the pattern and for the file that fits it
-        paths = {name for part in parts for name in (str(self.directory / part), globbed(str(self.directory / part)))}
-        database.execute(f"SET allowed_paths = [{', '.join(_quoted(path) for path in sorted(paths))}]")
-        for setting in _CLOSED:
-            database.execute(f"SET {setting}")
-        return Opened(database, missing)
-
-    def _too_old(self, database: duckdb.DuckDBPyConnection, index: Index) -> list[Missing]:
-        """What the retention leaves out, filed or not; such lines are taken out of `raw`."""
-        oldest = self._oldest
-        said = f"older than recorder.retention_days ({self.retention_days}): see its branch, or keep more days"
-        found = [
-            Missing(
-                job_id=owner, wp_id=h.wp_id, events=h.events, first=h.first, last=h.last, why="retention", said=said
-            )
-            for owner, h in index.holdings.items()
-            if h.last < oldest
-        ]
-        rows = database.execute(
-            "SELECT owner, min(wp_id), count(*), min(timestamp), max(timestamp) FROM raw GROUP BY owner"
-            " HAVING max(timestamp) < CAST(CAST(? AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS TIMESTAMP) ORDER BY owner",
-            [oldest],
-        ).fetchall()
-        for owner, wp_id, events, first, last in rows:
-            dates = {"first": _text(first), "last": _text(last)}
-            found.append(Missing(job_id=owner, wp_id=wp_id, events=events, why="retention", said=said, **dates))
-        database.execute("DELETE FROM raw WHERE owner IN (SELECT unnest(?))", [[row[0] for row in rows]])
-        return found
-
-    def _read(self, parts: Sequence[str]) -> str:
-        """The table function that reads these files of the store."""
-        return f"read_parquet([{', '.join(_quoted(globbed(str(self.directory / part))) for part in parts)}])"
-
-
-_COLUMNS = ", ".join((*BASE, "place", "owner"))
-
-_CLOSED = (
-    "enable_external_access = false",
-    "autoinstall_known_extensions = false",
-    "autoload_known_extensions = false",
-    "allow_community_extensions = false",
-    "python_enable_replacements = false",
-    "lock_configuration = true",
-)
-
-
-@contextmanager
-def _database() -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
-    """A database in memory and a folder that is gone with it; what does not fit in memory goes there."""
-    import duckdb
-
-    with tempfile.TemporaryDirectory(prefix="handshake-events-", ignore_cleanup_errors=True) as spool:
-        (Path(spool) / "spill").mkdir()
-        settings: dict[str, str | bool | int | float | list[str]] = {
-            "memory_limit": MEMORY,
-            "temp_directory": str(Path(spool) / "spill"),
-        }
-        with duckdb.connect(":memory:", config=settings) as database:
-            database.execute("SET TimeZone = 'UTC'")
-            yield database, Path(spool)
-
-
-def _damaged(index: Index) -> list[Missing]:
-    return [
-        Missing(
-            job_id=damage.owner,
-            wp_id=index.holdings.get(damage.owner, Holding()).wp_id,
-            events=1,
-            why="damaged",
-            said=f"{damage.where}: line {damage.line} {damage.why}",
-        )
-        for damage in index.damaged
-    ]
-
 
 def _unread(index: Index, sources: Mapping[str, JobSource]) -> list[Unread]:
     """What of each source no Parquet file holds."""
@@ -361,12 +270,3 @@ def _unread(index: Index, sources: Mapping[str, JobSource]) -> list[Unread]:
             )
         )
     return found
-
-
-def _text(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
-
-
-def _quoted(text: str) -> str:
-    """A SQL string."""
-    return "'" + text.replace("'", "''") + "'"
