@@ -130,6 +130,34 @@ def test_what_is_local_only_stays_off_the_branch(shop):
         assert shop.on_track(f"steps/{step}/context_snapshot.json")["local_only_payload_ref"].startswith("local:")
 
 
+@pytest.mark.parametrize(("name", "said"), [("query_plan.json", "query plan is missing"), ("prompt.md", "announced")])
+def test_no_plan_no_call_and_no_other_prompt(shop, name, said):
+    """A step that was announced and whose papers were then bent is not sent to a model."""
+    shop.serve()
+    shop.configure(levels=1)
+    shop.drop()
+    shop.handshake("run", WP, code=None, HANDSHAKE_FAILPOINT="model.call:before:kill")
+    job = shop.git("ls-tree", "--name-only", f"{TRACK}:jobs").splitlines()[-1]
+    path = f"jobs/{job}/steps/MT-001_iter-001/{name}"
+    shop.git("read-tree", "--index-output=" + str(shop.root.parent / "bent"), TRACK)
+    env = {**shop.environment, "GIT_INDEX_FILE": str(shop.root.parent / "bent")}
+
+    def git(*args: str, text: str = "") -> str:
+        command = ["git", "-C", str(shop.root), *args]
+        return subprocess.run(command, env=env, input=text, check=True, capture_output=True, text=True).stdout.strip()
+
+    if name == "prompt.md":
+        blob = git("hash-object", "-w", "--stdin", text="Do something else.\n")
+        git("update-index", "--cacheinfo", f"100644,{blob},{path}")
+    else:
+        git("update-index", "--force-remove", path)
+    git("update-ref", f"refs/heads/{TRACK}", git("commit-tree", "-p", TRACK, "-m", "bent", git("write-tree")))
+    refused = shop.handshake("run", WP, code=None)
+    assert refused.returncode not in (0, 3)
+    assert said in refused.stderr
+    assert shop.server.calls() == []
+
+
 def test_strict_determinism_asks_for_a_seed(shop):
     shop.serve()
     shop.configure(levels=1, context={"determinism": "strict"})
