@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import stat
 import subprocess
@@ -104,6 +105,17 @@ def test_the_index_is_there_and_can_be_lost(done):
     said = {row["store"]: row["reason"] for row in trace["route_taken"]}
     assert "weighed by their rarity in" in said["shadow_ws_lexical"]
     assert set(trace["cache_keys"]) == {"context_packs", "candidates"}
+
+
+def test_the_snapshot_leads_to_prompt_plan_and_trace(done):
+    snapshot = done.on_track("steps/MT-001_iter-001/context_snapshot.json")
+    for handle, name in zip(
+        snapshot["artifact_handles"], ("prompt.md", "query_plan.json", "retrieval_trace.json"), strict=True
+    ):
+        assert handle["path"].endswith(f"/steps/MT-001_iter-001/{name}")
+        command = ["git", "-C", str(done.root), "show", f"{TRACK}:{handle['path']}"]
+        data = subprocess.run(command, check=True, capture_output=True).stdout
+        assert hashlib.sha256(data).hexdigest() == handle["content_hash"]
 
 
 def test_what_is_local_only_stays_off_the_branch(shop):

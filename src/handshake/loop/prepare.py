@@ -234,12 +234,16 @@ def _store(run: Run, prepared: Prepared, compiled: CompiledContext) -> None:
         return run.paths.step(prepared.step_id, name)
 
     if compiled.snapshot.local_only_payload_ref:
-        run.withhold(at("prompt.md"), prepared.prompt.encode("utf-8"), compiled.published_prompt.encode("utf-8"))
+        shown = compiled.published_prompt.encode("utf-8")
+        prompt = run.withhold(at("prompt.md"), prepared.prompt.encode("utf-8"), shown)
     else:
-        run.store(at("prompt.md"), prepared.prompt.encode("utf-8"), "prompt_payload")
-    run.store_record(at("context_snapshot.json"), compiled.snapshot)
-    run.store_record(at("query_plan.json"), compiled.query_plan)
-    run.store_record(at("retrieval_trace.json"), compiled.trace)
+        prompt = run.store(at("prompt.md"), prepared.prompt.encode("utf-8"), "prompt_payload")
+    handles = (
+        prompt,
+        run.store_record(at("query_plan.json"), compiled.query_plan),
+        run.store_record(at("retrieval_trace.json"), compiled.trace),
+    )
+    run.store_record(at("context_snapshot.json"), compiled.snapshot.model_copy(update={"artifact_handles": handles}))
     run.store_record(at("request.json"), prepared.stored)
 
 

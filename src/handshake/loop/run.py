@@ -313,10 +313,10 @@ class Run:
         kept = self._secrets.kept(path)
         return kept if kept is not None or self.held_secret(path) else self.artifact(path)
 
-    def withhold(self, path: str, data: bytes, shown: bytes) -> None:
+    def withhold(self, path: str, data: bytes, shown: bytes) -> ArtifactHandle:
         """Publish a prompt without what must not leave this machine, and keep it whole in this clone alone."""
         self._secrets.withhold(path, data)
-        self.store(path, shown, "prompt_payload")
+        return self.store(path, shown, "prompt_payload")
 
     def show(self, who: str, text: str) -> None:
         """Let the watcher see a prompt or a reply, without secrets."""
