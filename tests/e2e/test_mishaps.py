@@ -83,7 +83,7 @@ def every_damage():
             yield pytest.param(record, damage, marks=marks)
 
 
-@pytest.mark.parametrize(("record", "damage"), every_damage())
+@pytest.mark.parametrize(("record", "damage"), list(every_damage()))
 def test_a_damaged_record_is_passed_over_for_the_last_that_holds(small, solver, undisturbed, record, damage):
     expected, calls = undisturbed
     before = len(solver.calls())
