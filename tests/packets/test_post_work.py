@@ -394,53 +394,99 @@ def test_the_staged_change_is_judged_from_the_index(project) -> None:
 
 
 WORDS = ["a", "b", "c", "", "x\r", "\u00e9", "--- a", "@@ -1 +1 @@", "diff --git a/x b/x"]
-CONTENT = st.lists(st.sampled_from(WORDS), max_size=12).map(lambda lines: "\n".join(lines).encode())
-MUTATIONS = ("start", "end", "line_delta", "pre_sha1", "post_sha1", "box", "gone")
+TEXT = st.lists(st.sampled_from(WORDS), max_size=12).map(lambda lines: "\n".join(lines).encode())
+CONTENT = st.one_of(TEXT, st.just(b""), st.just(b"\0\1binary\n"), TEXT.map(lambda text: text.replace(b"\n", b"\r\n")))
+NAMES = ["p", "q r", 'q"q', "$x`y`", "a[b]*?.txt", "caf\u00e9", "new\nline", "deep/er/f"]
+FILES = st.dictionaries(st.sampled_from(NAMES), CONTENT, max_size=4)
+KINDS = st.dictionaries(st.sampled_from(NAMES), st.sampled_from(["plain", "executable", "link", "moved"]), max_size=4)
+MUTATIONS = ("start", "end", "line_delta", "pre_sha1", "post_sha1", "box", "gone", "scope")
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    before=st.dictionaries(st.sampled_from("pqrs"), CONTENT, max_size=3),
-    after=st.dictionaries(st.sampled_from("pqrs"), CONTENT, min_size=1, max_size=3),
-    mutation=st.sampled_from(MUTATIONS),
-)
-def test_any_real_change_passes_and_a_single_mutation_is_refused(make_project, before, after, mutation) -> None:
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(before=FILES, after=FILES, kinds=KINDS, submodule=st.booleans(), mutation=st.sampled_from(MUTATIONS))
+def test_any_real_change_passes_and_a_single_mutation_is_refused(
+    make_project, before, after, kinds, submodule, mutation
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
         project = make_project(Path(folder))
+        text = project.read(project.packet_path).decode()
+        # links and submodules are no regular files: a waiver has to name them
+        waiver = "## WAIVERS GRANTED\n- CX-573F-01: `lib/`, as tests do\n\n## QUALITY_GATE"
+        project.write(project.packet_path, text.replace("## QUALITY_GATE", waiver))
         for name, data in before.items():
             project.write(f"lib/{name}", data)
-        project.commit()
-        for name in before.keys() - after.keys():
-            (project.root / "lib" / name).unlink()
-        for name, data in after.items():
-            project.write(f"lib/{name}", data)
-        finish(project)
-        if not changes_between(project.repo, BASE, "HEAD", ["lib/p", "lib/q", "lib/r", "lib/s"]):
+        base = project.commit()
+        make_change(project, before, after, kinds)
+        project.git("add", "-A")
+        if submodule:
+            project.git("update-index", "--add", "--cacheinfo", f"160000,{base},lib/sub")
+        if project.try_git("diff", "--cached", "--quiet").returncode == 0:
             return
-        numstat = project.git("diff", "--numstat", "--no-renames", "-z", BASE, "HEAD").split("\0")
-        counted = {row.split("\t")[2]: row.split("\t")[:2] for row in numstat if row}
-        entries = packet_of(project.read(project.packet_path)).manifest
-        for entry in entries:
-            added, deleted = counted[entry.target_file]
-            assert entry.line_delta == int(added) - int(deleted)
-        assert judge(project) == []
-        target = entries[0]
+        project.git("checkout", "-q", "-b", "feat/WP-1-Demo-v1")
+        project.git("commit", "-qm", "work")
+        entries = manifest_entries(changes_between(project.repo, BASE, "HEAD"))
+        counted = numstat(project)
+        assert {entry.target_file: entry.line_delta for entry in entries} == counted
+        assert commit_manifest(project, entries) == []
+        first = entries[0]
         changed = {
-            "start": {"start": target.start + 1},
-            "end": {"end": target.end + 500},
-            "line_delta": {"line_delta": target.line_delta + 1},
+            "start": {"start": first.start + 1 if first.start < first.end else 0},
+            "end": {"end": first.end + 500},
+            "line_delta": {"line_delta": first.line_delta + 1},
             "pre_sha1": {"pre_sha1": "1" * 40},
             "post_sha1": {"post_sha1": "1" * 40},
-            "box": {"gates": {**target.gates, "anchors_present": False}},
+            "box": {"gates": {**first.gates, "anchors_present": False}},
         }
-        data = project.read(project.packet_path)
         if mutation == "gone":
-            data = with_manifest(data, [], drop=[target.target_file])
+            assert commit_manifest(project, entries[1:], drop=[first.target_file])
+        elif mutation == "scope":
+            blob = project.git("hash-object", "-w", "--stdin", data=b"x\n")
+            project.git("update-index", "--add", "--cacheinfo", f"100644,{blob},other/x")
+            project.git("commit", "-qm", "out of scope")
+            assert all(
+                "C701-G02" in line
+                for line in commit_manifest(project, manifest_entries(changes_between(project.repo, BASE, "HEAD")))
+            )
         else:
-            data = with_manifest(data, [target.model_copy(update=changed[mutation])])
-        project.write(project.packet_path, data)
-        project.commit("mutated")
-        assert any(line.startswith("error") for line in judge(project))
+            assert commit_manifest(project, [first.model_copy(update=changed[mutation])])
+
+
+def make_change(project, before: dict[str, bytes], after: dict[str, bytes], kinds: dict[str, str]) -> None:
+    """From one set of files to the other, in the ways that git tells apart."""
+    for name in before.keys() - after.keys():
+        (project.root / "lib" / name).unlink()
+    for name, data in after.items():
+        place = project.root / "lib" / name
+        kind = kinds.get(name, "plain")
+        if kind == "link":
+            place.unlink(missing_ok=True)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to("old.txt")
+            continue
+        project.write(f"lib/{name}", data)
+        if kind == "executable":
+            place.chmod(0o755)
+        elif kind == "moved":
+            place.rename(project.root / "lib" / f"moved{NAMES.index(name)}")
+
+
+def numstat(project) -> dict[str, int]:
+    """Git's own count of lines, by file."""
+    rows = project.git("diff", "--numstat", "--no-renames", "-z", BASE, "HEAD").split("\0")
+    counted = {}
+    for row in filter(None, rows):
+        added, deleted, path = row.split("\t", 2)
+        counted[path] = 0 if added == "-" else int(added) - int(deleted)
+    return counted
+
+
+def commit_manifest(project, entries, drop=()) -> list[str]:
+    """Put blocks into the packet of HEAD, through the index alone: the working tree may hold anything."""
+    data = project.read(project.packet_path)
+    project.write(project.packet_path, with_manifest(data, entries, drop=drop))
+    project.git("add", project.packet_path)
+    project.git("commit", "-q", "--allow-empty", "-m", "manifest")
+    return [line for line in judge(project) if line.startswith("error")]
 
 
 def test_a_scope_that_comes_with_the_work_was_signed_by_nobody(project) -> None:
