@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
 from pathlib import Path
 
 from handshake.domain.errors import EnvironmentProblem, HandshakeError, ResourceExhausted
@@ -75,6 +74,8 @@ def replace_file(path: Path, data: bytes, *, mode: int | None = None, sync: bool
         ResourceExhausted: the disk is full; the old file is untouched.
         EnvironmentProblem: it cannot be written for another reason.
     """
+    import tempfile  # not at the top: a git hook starts without it
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if mode is None:

@@ -363,6 +363,9 @@ class Repository:
 
     def head_branch(self) -> str | None:
         """The branch that is checked out here, or None when HEAD is detached."""
+        named = None if self.uses_reftable else _head_ref(self.git_dir)
+        if named is not None and named.startswith("refs/heads/"):
+            return named.removeprefix("refs/heads/")
         result = self.git.run("symbolic-ref", "--quiet", "--short", "HEAD", check=False)
         return result.stdout.decode("utf-8", "surrogateescape").strip() if result.code == 0 else None
 
