@@ -74,6 +74,17 @@ def lab(shop, models):
     return shop
 
 
+@pytest.fixture(scope="module")
+def pair(models, make_shop, tmp_path_factory):
+    """A project whose only run left one good pair; who changes its branch puts it back."""
+    shop = make_shop(tmp_path_factory.mktemp("pair") / "shop")
+    shop.borrow(models)
+    shop.drop(tiny_packet)
+    shop.served_by("errs", "solver")
+    shop.handshake("run", WP)
+    return shop
+
+
 def taught(shop, student, **more):
     """A run in which `student` fails and the solver succeeds; the candidate as it is listed."""
     shop.served_by(student, "solver", **more)
@@ -97,8 +108,10 @@ def refused(shop, form="openai-chat"):
 # -- what may be learnt from -----------------------------------------------------------------------
 
 
-def test_an_honest_failure_and_its_remedy_are_exported_in_each_form(lab, tmp_path):
-    row = taught(lab, "errs")
+def test_an_honest_failure_and_its_remedy_are_exported_in_each_form(pair, tmp_path):
+    lab = pair
+    [row] = lab.json("distill", "list")["candidates"]
+    assert row["status"] == "final"
     assert row["distillation_eligible"] and row["data_trust_score"] >= 0.7 and row["refusals"] == []
     factors = dict(f.split(":", 1) for f in row["contributing_factors"] if not f.startswith(("weak:", "category:")))
     assert (factors["levels"], factors["iterations"], factors["files"]) == ("2", "3", "1")
@@ -202,8 +215,8 @@ def test_what_holds_a_secret_is_never_eligible(lab):
     refused(lab, "dpo")
 
 
-def test_a_text_that_is_not_what_was_recorded_is_not_exported(lab, tmp_path):
-    taught(lab, "errs")
+def test_a_text_that_is_not_what_was_recorded_is_not_exported(pair, tmp_path):
+    lab, recorded = pair, pair.git("rev-parse", TRACK)
     job = lab.git("ls-tree", "--name-only", f"{TRACK}:jobs")
     place = tmp_path / "elsewhere"
     lab.git("worktree", "add", "-q", "--detach", str(place), TRACK)
@@ -216,6 +229,7 @@ def test_a_text_that_is_not_what_was_recorded_is_not_exported(lab, tmp_path):
     assert "the teacher's reply is not what was recorded" in refused(lab)
     shown = lab.json("distill", "show", f"{WP}/MT-001")
     assert shown["texts"]["teacher: reply"] is None
+    lab.git("-c", "core.hooksPath=/dev/null", "update-ref", f"refs/heads/{TRACK}", recorded)
 
 
 # -- what is wrong with the call -------------------------------------------------------------------
@@ -254,8 +268,7 @@ def test_a_drop_back_that_did_not_hold(lab):
     assert f"drop-back after {record['failure_category']} at {record['task_tags'][0]}: 0 of 1 held (0%)" in said
 
 
-@pytest.mark.parametrize(("learned", "reason"), [(True, "learned: 6 of 6"), (False, "tends to come again")])
-def test_what_earlier_packets_taught_moves_smart_only_where_that_is_wanted(lab, learned, reason):
+def test_what_earlier_packets_taught_moves_smart_where_that_is_wanted(lab):
     """Another packet's log says that drop-backs after such failures held, six times."""
     repo = find_repository(lab.root)
     outcome = {
@@ -274,17 +287,16 @@ def test_what_earlier_packets_taught_moves_smart_only_where_that_is_wanted(lab, 
     branch.publish(rows, message="another packet", when=datetime(2026, 1, 22, tzinfo=UTC), expected=None)
     lab.served_by("errs", "solver", policy={"drop_back_strategy": "smart"})
     place = lab.root / ".handshake" / "config.yaml"
-    place.write_text(place.read_text() + f"drop_back: {{learned: {str(learned).lower()}}}\n")
+    place.write_text(place.read_text() + "drop_back: {learned: true}\n")
     lab.handshake("run", WP)
     decision = lab.on_track("escalations/MT-001.json")["remediation"]["drop_back_decision"]
-    assert reason in decision["reason"]
-    assert decision["action"] == ("DROP_BACK" if learned else "STAY_ESCALATED")
+    assert "learned: 6 of 6" in decision["reason"]  # the table would stay: logic errors tend to come again
+    assert decision["action"] == "DROP_BACK"
 
 
-def test_candidates_of_other_clones_are_taken_only_when_asked_for(lab, tmp_path, make_shop):
-    taught(lab, "errs")
+def test_candidates_of_other_clones_are_taken_only_when_asked_for(pair, tmp_path, make_shop):
     other = make_shop(tmp_path / "other" / "shop")
-    other.git("remote", "add", "origin", str(lab.root))
+    other.git("remote", "add", "origin", str(pair.root))
     other.git("fetch", "-q", "origin")
     assert other.json("distill", "list")["candidates"] == []
     [row] = other.json("distill", "list", "--fetched")["candidates"]
