@@ -14,9 +14,9 @@ import json
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -62,21 +62,20 @@ class Growth:
         )
 
 
-def grow(root: Path, steps: int) -> list[dict[str, float]]:
-    """Rows at a tenth of the way each, and one after the repack."""
+def grow(root: Path, steps: int) -> Iterator[dict[str, float]]:
+    """Rows at a tenth of the way each, as they come, and one after the repack."""
     branch = TrackingBranch(find_repository(root), "WP-1")
-    growth, rows, times = Growth(branch), [], []
+    growth, times = Growth(branch), []
     for number in range(1, steps + 1):
         began = time.perf_counter()
         growth.step(number)
         times.append((time.perf_counter() - began) * 1000)
         if number % max(1, steps // 10) == 0:
-            rows.append({"steps": number, "publish_ms": round(statistics.median(times), 2), **_measured(root)})
+            yield {"steps": number, "publish_ms": round(statistics.median(times), 2), **_measured(root)}
             times = []
     began = time.perf_counter()
     branch.repack()
-    rows.append({"steps": steps, "repack_s": round(time.perf_counter() - began, 2), **_measured(root)})
-    return rows
+    yield {"steps": steps, "repack_s": round(time.perf_counter() - began, 2), **_measured(root)}
 
 
 def _measured(root: Path) -> dict[str, float]:
@@ -97,18 +96,19 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="growth-"))
+    if not options.json:
+        print("| steps | ms a publish | packs | MB | `git log -1`, ms |\n| --- | --- | --- | --- | --- |")
     try:
         subprocess.run(["git", "init", "-q", "-b", "main", str(folder)], check=True)
-        rows = grow(folder, options.steps)
+        for row in grow(folder, options.steps):
+            print(json.dumps(row) if options.json else _line(row), flush=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    if options.json:
-        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
-        return
-    print("| steps | ms a publish | packs | MB | `git log -1`, ms |\n| --- | --- | --- | --- | --- |")
-    for row in rows:
-        first = f"{row['publish_ms']:g}" if "publish_ms" in row else f"repack: {row['repack_s']:g} s"
-        print(f"| {row['steps']} | {first} | {row['packs']} | {row['mb']:g} | {row['git_log_ms']:g} |")
+
+
+def _line(row: dict[str, float]) -> str:
+    first = f"{row['publish_ms']:g}" if "publish_ms" in row else f"repack: {row['repack_s']:g} s"
+    return f"| {row['steps']} | {first} | {row['packs']} | {row['mb']:g} | {row['git_log_ms']:g} |"
 
 
 if __name__ == "__main__":
