@@ -159,9 +159,9 @@ class Daemon:
         for found in look.candidates:
             if found.state in ("refused", "wait", "elsewhere"):
                 self._say_once(found)
-            self._record(found)
             if found.state == "refused":
                 refused[found.wp_id] = found.why
+                self._record(found)
             held = found.wp_id in self._children.running or not self._patience.allows(found, now)
             if found.state == "run" and not held and (found.resumes or not in_burst):
                 ready.append(found)
@@ -269,16 +269,14 @@ class Daemon:
         self._once(name, line, f"{found.state}:{found.content_hash}:{why}")
 
     def _record(self, found: Candidate) -> None:
-        """A packet that is noticed or refused is on record, once for each content. FR-EVT-GOV-WP-001."""
-        is_news = found.state == "refused" or (found.state == "run" and not found.resumes)
-        key = f"{found.state}:{found.content_hash}:{found.why}"
-        if not is_news or self._recorded.get(found.wp_id) == key:
+        """A refused packet is on record, once for each content; one that runs is recorded by its run."""
+        key = f"{found.content_hash}:{found.why}"
+        if self._recorded.get(found.wp_id) == key:
             return
         self._recorded[found.wp_id] = key
         try:
             record_packet(self._around, found.wp_id, "noticed")
-            if found.state == "refused":
-                record_packet(self._around, found.wp_id, "refused", found.why.splitlines()[0])
+            record_packet(self._around, found.wp_id, "refused", found.why.splitlines()[0])
         except HandshakeError as error:  # said, and tried again with the packet's next content
             self._once("recorder", f"cannot record what became of {found.wp_id}: {error.line()}")
 
