@@ -140,7 +140,7 @@ def on_the_bus(folder: Path) -> Callable[[], None]:
         finally:
             bus_module._ENGINES = known
         for output in result.outputs:
-            committed_json(sidecar_of(result, output))
+            committed_json(sidecar_of(result, output.handle))
 
     return act
 

@@ -87,6 +87,13 @@ def test_every_stored_output_has_its_sidecar_and_its_event(ready):
         assert beside["artifact"]["content_hash"] == sha256(data).hexdigest()
         assert (beside["engine_id"], beside["determinism"], beside["truncated"]) == ("engine.shell", "D1", False)
         assert beside["op_id"] and beside["config_hash"] and beside["environment"]["sandbox"]
+    paths = ready.git("ls-tree", "-r", "--name-only", TRACK).splitlines()
+    for prompt in (path for path in paths if path.endswith("/prompt.md")):
+        beside = json.loads(ready.git("show", f"{TRACK}:{prompt}.json"))
+        assert beside["engine_id"] == "engine.context"
+        assert beside["artifact"]["content_hash"] == sha256(ready.bytes_of(f"{TRACK}:{prompt}")).hexdigest()
+    written = [json.loads(ready.git("show", f"{TRACK}:{path}")) for path in paths if "/written-" in path]
+    assert written and all(row["engine_id"] == "engine.workspace" for each in written for row in each["files"])
 
 
 def test_the_journal_travels_with_the_branch(ready):

@@ -118,11 +118,11 @@ class Sidecar(Record):
     truncated: bool = False
 
 
-def sidecar_of(result: EngineResult, output: Output) -> Sidecar:
-    """The sidecar of one output of a result."""
+def sidecar_of(result: EngineResult, artifact: ArtifactHandle, *, truncated: bool = False) -> Sidecar:
+    """The sidecar of one output or evidence of a result, as it was stored."""
     said = result.provenance
     return Sidecar(
-        artifact=output.handle,
+        artifact=artifact,
         op_id=result.op_id,
         engine_id=said.engine_id,
         engine_version=said.engine_version,
@@ -131,7 +131,7 @@ def sidecar_of(result: EngineResult, output: Output) -> Sidecar:
         config_hash=said.config_hash,
         inputs=said.inputs,
         environment=said.environment,
-        truncated=output.truncated,
+        truncated=truncated,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from handshake.domain.artifact import ArtifactHandle
 from handshake.domain.microtask import MicroTaskDefinition
 from handshake.domain.modelcall import ModelReply, Sample
+from handshake.domain.operation import sidecar_of
 from handshake.domain.reply import (
     CompletionSignal,
     EditOutcome,
@@ -147,6 +148,8 @@ def _apply(
     result = refuse_broken_machine(equipment.bus.run(operation, payloads, stage="iteration"))
     outcomes = tuple(EditOutcome.model_validate(o) for o in result.facts.get("outcomes", ()))
     if result.status == "succeeded":
+        written = [sidecar_of(result, handle) for handle in result.evidence]
+        run.store_record(run.paths.step(prepared.step_id, f"written-{number}.json"), {"files": written}, "report")
         return outcomes, None, None, None
     problem = "; ".join(error.message for error in result.errors) or "the edits did not apply"
     codes = {error.code for error in result.errors}

@@ -9,7 +9,7 @@ from handshake.context.compile import compile_context
 from handshake.context.request import CompiledContext, ContextRequest
 from handshake.domain.artifact import handle_for
 from handshake.domain.errors import CapabilityViolation, UsageError
-from handshake.domain.operation import Output, PlannedOperation
+from handshake.domain.operation import Output, PlannedOperation, Sidecar, sidecar_of
 from handshake.loop.broken_machine import refuse_broken_machine
 from handshake.toolbus.bus import ToolBus
 from handshake.toolbus.engine import Answer, EngineContext
@@ -23,8 +23,10 @@ class ContextEngine:
         self._asked: dict[str, ContextRequest] = {}
         self._made: dict[str, CompiledContext] = {}
 
-    def compiled(self, bus: ToolBus, op_id: str, request: ContextRequest, profile_id: str) -> CompiledContext:
-        """The prompt, compiled through the bus.
+    def compiled(
+        self, bus: ToolBus, op_id: str, request: ContextRequest, profile_id: str
+    ) -> tuple[CompiledContext, Sidecar]:
+        """The prompt, compiled through the bus, and how it came to be.
 
         Raises:
             PromptInjectionFound, ContextGuardFailed: a guard blocked it.
@@ -48,7 +50,7 @@ class ContextEngine:
         if result.status != "succeeded":
             kind = CapabilityViolation if result.status == "denied" else UsageError
             raise kind("; ".join(error.message for error in result.errors))
-        return self._made.pop(op_id)
+        return self._made.pop(op_id), sidecar_of(result, result.outputs[0].handle)
 
     def __call__(self, op: PlannedOperation, context: EngineContext, /) -> Answer:
         """Act on a checked operation. Raises as `compile_context`."""

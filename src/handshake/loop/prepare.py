@@ -15,6 +15,7 @@ from handshake.domain.errors import StateCorruption
 from handshake.domain.ledger import LedgerStep, StepStatus, idempotency_key, step_id
 from handshake.domain.microtask import MicroTaskDefinition
 from handshake.domain.modelcall import ModelRequest, Sampling
+from handshake.domain.operation import Sidecar
 from handshake.domain.record import Record
 from handshake.domain.settings import ModelConfig
 from handshake.domain.states import Phase
@@ -155,7 +156,7 @@ def _prepare_anew(run: Run, equipment: Equipment, mt: MicroTaskDefinition, numbe
         said=run.around.watcher.working,
     )
     counted = CountedTexts(request.count_tokens, exact=provider.facts.exact_tokens)
-    compiled = equipment.context.compiled(
+    compiled, sidecar = equipment.context.compiled(
         equipment.bus,
         run.stable_id(f"{this_step}/context"),
         dataclasses.replace(request, count_tokens=counted),
@@ -178,7 +179,7 @@ def _prepare_anew(run: Run, equipment: Equipment, mt: MicroTaskDefinition, numbe
         local_only_payload_ref=compiled.snapshot.local_only_payload_ref,
     )
     prepared = Prepared(this_step, number, stored, compiled.envelope.full_prompt)
-    _store(run, prepared, compiled)
+    _store(run, prepared, compiled, sidecar)
     record_request(run, request, compiled, counted)
     _begin(run, prepared, mt, fresh=True)
     return prepared
@@ -229,7 +230,7 @@ def _sampling(
     )
 
 
-def _store(run: Run, prepared: Prepared, compiled: CompiledContext) -> None:
+def _store(run: Run, prepared: Prepared, compiled: CompiledContext, sidecar: Sidecar) -> None:
     def at(name: str) -> str:
         return run.paths.step(prepared.step_id, name)
 
@@ -243,6 +244,7 @@ def _store(run: Run, prepared: Prepared, compiled: CompiledContext) -> None:
         run.store_record(at("query_plan.json"), compiled.query_plan),
         run.store_record(at("retrieval_trace.json"), compiled.trace),
     )
+    run.store_record(at("prompt.md.json"), sidecar.model_copy(update={"artifact": prompt}), "report")
     run.store_record(at("context_snapshot.json"), compiled.snapshot.model_copy(update={"artifact_handles": handles}))
     run.store_record(at("request.json"), prepared.stored)
 

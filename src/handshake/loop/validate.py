@@ -114,8 +114,9 @@ def _keep_outputs(run: Run, result: EngineResult) -> tuple[str, str, bool]:
     for place, output in enumerate(result.outputs):
         texts[place] = output.data.decode("utf-8", errors="replace")
         if output.data:
-            run.store(output.handle.path, output.data, "tool_output")
-            run.store_record(f"{output.handle.path}.json", sidecar_of(result, output), "report")
+            stored = run.store(output.handle.path, output.data, "tool_output")
+            beside = sidecar_of(result, stored, truncated=output.truncated)
+            run.store_record(f"{output.handle.path}.json", beside, "report")
     return texts[0], texts[1], any(output.truncated for output in result.outputs)
 
 
