@@ -332,8 +332,8 @@ def test_a_pack_lost_after_the_ref_moved_is_written_again(store, scratch, when):
     made = commit(store, when, {"a": b"only here"})
     real = store.backend.move_ref
 
-    def move_and_lose(ref, new, expected):
-        real(ref, new, expected)
+    def move_and_lose(ref, new, expected, **more):
+        real(ref, new, expected, **more)
         lose(scratch)
 
     store.backend.move_ref = move_and_lose

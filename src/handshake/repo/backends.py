@@ -30,8 +30,11 @@ class Backend(Protocol):
         """A stored tree's bytes. The id may be a commit's: then its tree."""
         ...
 
-    def move_ref(self, ref: str, new: str, expected: str | None) -> None:
-        """Compare and swap, durably; raises RefBusy, RefMoved or ObjectVanished."""
+    def move_ref(self, ref: str, new: str, expected: str | None, *, stored: bool = False) -> None:
+        """Compare and swap, durably; raises RefBusy, RefMoved or ObjectVanished.
+
+        `stored`: the commit's pack is known to be there. To ask for it makes libgit2 list all packs anew.
+        """
         ...
 
 
@@ -46,7 +49,7 @@ class CliBackend:
         """By `cat-file`."""
         return self._git.run("cat-file", "tree", f"{sha}^{{tree}}").stdout
 
-    def move_ref(self, ref: str, new: str, expected: str | None) -> None:
+    def move_ref(self, ref: str, new: str, expected: str | None, *, stored: bool = False) -> None:
         """By `update-ref`, which compares under the ref's lock."""
         result = self._git.run(
             "update-ref", "--no-deref", "-m", "handshake", ref, new, expected or "0" * len(new), check=False
@@ -97,12 +100,12 @@ class PygitBackend:
         except KeyError:
             return self._cli.read_tree(sha)
 
-    def move_ref(self, ref: str, new: str, expected: str | None) -> None:
+    def move_ref(self, ref: str, new: str, expected: str | None, *, stored: bool = False) -> None:
         """Under the ref's lock. A new ref is made by git: libgit2 would not see another that makes it too."""
         if expected is None:
             self._cli.move_ref(ref, new, None)
             return
-        if new not in self._handle:
+        if not stored and new not in self._handle:
             raise ObjectVanished(new)
         swap_ref(self._repo.common_dir, ref, new, expected, lambda: self._direct(ref))
         note_in_reflog(self._repo.common_dir, ref, expected, new)

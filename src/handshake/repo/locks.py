@@ -59,6 +59,19 @@ def living_owner(lock: Path, clock: Clock) -> Heartbeat | None:
     return beat
 
 
+def nobody_holds(lock: Path) -> bool:
+    """Whether no living process, this one included, holds the lock file. The kernel gives a lock back on any end."""
+    from filelock import FileLock, Timeout
+
+    probe = FileLock(lock, thread_local=False)
+    try:
+        probe.acquire(timeout=0)
+    except Timeout:
+        return False
+    probe.release()
+    return True
+
+
 def owner_is_gone(lock: Path, clock: Clock) -> bool:
     """Whether no live process holds the lock, or its heartbeat is over 30 seconds old."""
     from filelock import FileLock, Timeout

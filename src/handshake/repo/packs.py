@@ -21,6 +21,7 @@ from typing import Any
 from handshake.config.failpoints import failpoint
 from handshake.domain.errors import StateCorruption
 from handshake.repo.atomic import disk_error, sync_directory
+from handshake.repo.locks import nobody_holds
 from handshake.repo.objects import GitObject
 
 # Names of packs are free as long as they are as long as an id: ours say whose they are ("handshake" in hex).
@@ -164,20 +165,12 @@ def clear_left_packs(folder: Path, locks: Path) -> int:
 
 def left_packs(folder: Path, locks: Path) -> tuple[list[Path], int]:
     """The whole packs that killed processes kept, still kept; and how many half-written ones were removed."""
-    from filelock import FileLock, Timeout
-
     whole: list[Path] = []
     half, dead = 0, set()
     for keep in sorted(folder.glob(f"{PREFIX}*.keep")):
         owner = _owner_of(keep)
-        if owner is None:
+        if owner is None or not nobody_holds(locks / owner):
             continue
-        lock = FileLock(locks / owner, thread_local=False)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            continue
-        lock.release()
         dead.add(locks / owner)
         if keep.with_suffix(".idx").exists():
             whole.append(keep.with_suffix(""))

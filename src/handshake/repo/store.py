@@ -191,11 +191,12 @@ class ObjectStore:
             )
 
     def _swap(self, ref: str, new: str, expected: str | None) -> None:
+        stored = new in self._written and self._written[new][1].is_there
         give_up = time.monotonic() + _LOCK_PATIENCE_S
         pause = 0.002
         while True:
             try:
-                self.backend.move_ref(ref, new, expected)
+                self.backend.move_ref(ref, new, expected, stored=stored)
             except RefMoved:
                 raise StaleOwner(
                     f"{ref} is not at {(expected or 'nothing')[:12]} any more: another process owns the run",

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from handshake.repo.locks import nobody_holds
+
 _PREFIX = "handshake-op-"
 _LOCK = "in-use.lock"
 _UNLOCKED_FOR_S = 3600.0  # a folder without its lock file was made a moment ago, or its process died at once
@@ -31,21 +33,14 @@ def clear_left_folders() -> int:
     Returns:
         How many were removed.
     """
-    from filelock import FileLock, Timeout
-
     removed = 0
     for folder in sorted(Path(tempfile.gettempdir()).glob(f"{_PREFIX}*")):
         with suppress(OSError):  # another user's, or gone meanwhile
             if folder.is_symlink() or not _may_be_left(folder):
                 continue
-            lock = FileLock(folder / _LOCK, thread_local=False)
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                continue
-            lock.release()
-            shutil.rmtree(folder)
-            removed += 1
+            if nobody_holds(folder / _LOCK):
+                shutil.rmtree(folder)
+                removed += 1
     return removed
 
 
