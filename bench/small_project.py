@@ -32,7 +32,7 @@ def make_project(folder: Path, steps: int) -> Path:
     (root / ".gitignore").write_text("__pycache__/\n", encoding="utf-8")
     packet = root / "docs" / "task_packets" / f"{WP_ID}.md"
     packet.parent.mkdir(parents=True)
-    packet.write_text(_packet(names), encoding="utf-8")
+    packet.write_text(packet_of(WP_ID, names), encoding="utf-8")
     for arguments in (
         ("init", "--quiet", "--initial-branch=main"),
         ("config", "user.name", "Bench"),
@@ -56,7 +56,7 @@ def surroundings(root: Path, address: str, steps: int) -> Surroundings:
         {
             "models": {"m": {**model, "samples": 1, "grammar": False, "context_window": 16384}},
             "commands": {"allow": ["python"]},
-            "sandbox": _sandbox(),
+            "sandbox": sandbox(),
             "policy": {
                 "max_total_iterations": min(500, steps + 20),
                 "escalation_chain": [
@@ -69,7 +69,8 @@ def surroundings(root: Path, address: str, steps: int) -> Surroundings:
     return Surroundings(find_repository(root), settings, SystemClock(), SystemIds())
 
 
-def _sandbox() -> str:
+def sandbox() -> str:
+    """The sandbox of this machine, or none where none works."""
     try:
         choose_sandbox("auto")
     except EnvironmentProblem:
@@ -86,10 +87,11 @@ def _module(value: int) -> str:
     return "\n\n".join([f'"""A part."""\n\nVALUE = {value}\n', *functions])
 
 
-def _packet(names: list[str]) -> str:
+def packet_of(wp_id: str, names: list[str]) -> str:
+    """A packet that asks to mend these modules."""
     scope = "\n".join(f"  - {name}" for name in names)
     done = "\n".join(f"- In `{name}` the constant `VALUE` is 1." for name in names)
-    return _PACKET.format(wp_id=WP_ID, scope=scope, done=done)
+    return _PACKET.format(wp_id=wp_id, scope=scope, done=done)
 
 
 def remove(folder: Path) -> None:
@@ -101,7 +103,6 @@ _PACKET = """# Task Packet: {wp_id}
 
 ## METADATA
 - WP_ID: {wp_id}
-- BASE_WP_ID: WP-1-Many-Small
 - DATE: 2026-01-01
 - REQUESTOR: Bench
 - **Status:** Ready for Dev
