@@ -213,3 +213,32 @@ def test_a_packet_taken_away_does_not_hurt(place):
     place.drop(tiny_packet)
     daemon.until_said(f"{WP}: completed")
     ended(daemon)
+
+
+def test_ctrl_c_ends_daemon_and_run_and_says_so(place):
+    place.drop(tiny_packet)
+    daemon = place.daemon(HANDSHAKE_FAILPOINT="edit.file:before:delay=30000")
+    place.until_reply_stored()
+    child = run_of(place)
+    daemon.send_signal(signal.SIGINT)
+    _, err = daemon.communicate(timeout=30)
+    assert daemon.returncode == 130, err
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+    assert status_of(place) == "running"
+
+
+def test_a_run_left_by_a_killed_daemon_is_adopted_by_the_next(place, solver):
+    place.drop(tiny_packet)
+    calls = len(solver.calls())
+    daemon = place.daemon(HANDSHAKE_FAILPOINT="edit.file:before:delay=6000")
+    place.until_reply_stored()
+    daemon.send_signal(signal.SIGKILL)
+    daemon.wait()
+    child = run_of(place)
+    following = place.daemon()
+    following.until_said(f"{WP} goes on in process {child}: adopted")
+    until(lambda: status_of(place) == "completed")
+    err = ended(following)
+    assert "resuming" not in err and "starting" not in err
+    assert len(solver.calls()) - calls == 1
