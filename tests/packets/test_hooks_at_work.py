@@ -112,6 +112,24 @@ def test_on_other_branches_packets_must_read(hooked) -> None:
     assert hooked.try_git("commit", "-qm", "gone").returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("config", "folder"),
+    [
+        ("paths: {packets: docs/task_packets, board: x.md}\n", "docs/task_packets"),
+        ("paths:\n  packets: docs/task_packets2\n", "docs/task_packets2"),
+        ("paths:\n  packets:\n    work\n", "work"),
+    ],
+)
+def test_packets_are_found_where_the_configuration_puts_them(hooked, config: str, folder: str) -> None:
+    hooked.git("checkout", "-q", "main")
+    hooked.write(".handshake/config.yaml", config)
+    hooked.write(f"{folder}/WP-2-New-v1.md", "# nothing of a packet\n")
+    hooked.git("add", "-A")
+    refused(hooked.try_git("commit", "-qm", "x"), "HSK-PKT-ID")
+    hooked.git("rm", "-qf", f"{folder}/WP-2-New-v1.md")
+    assert hooked.try_git("commit", "-qm", "x").returncode == 0
+
+
 def test_what_cannot_be_judged_is_refused_with_the_mend(hooked) -> None:
     work(hooked)
     hooked.git("add", "-A")
