@@ -9,7 +9,7 @@ import pytest
 from handshake.domain.errors import ConfigError
 from handshake.domain.policy import EscalationLevel
 from handshake.domain.settings import LoraConfig
-from handshake.models.lora import choose_lora, score_lora
+from handshake.models.lora import choose_lora, score_lora, trained_since
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
 
@@ -97,3 +97,17 @@ def test_an_explicit_lora_that_is_not_there_is_an_error(lora_id):
 def test_a_date_that_is_none_is_an_error():
     with pytest.raises(ConfigError, match="last_trained_at 'yesterday'"):
         score_lora(lora(last_trained_at="yesterday"), (), NOW)
+
+
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [
+        ({"trained_on_task_types": ("sql", "python"), "last_trained_at": "2026-06-15T12:00:01Z"}, True),
+        ({"trained_on_task_types": ("python",), "last_trained_at": "2026-06-15T12:00:00Z"}, False),
+        ({"trained_on_task_types": ("sql",), "last_trained_at": "2026-07-01"}, False),
+        ({"trained_on_task_types": ("python",), "last_trained_at": "2026-07-01", "base_model": "other"}, False),
+        ({"trained_on_task_types": ("python",)}, False),
+    ],
+)
+def test_what_was_trained_since(fields, found):
+    assert trained_since([lora(**fields)], "base", ["python"], NOW) is found

@@ -25,6 +25,7 @@ from handshake.loop.dropback import decide_drop_back
 from handshake.loop.equipment import Equipment
 from handshake.loop.learn import level_rows, record_remedy
 from handshake.loop.run import Run, commit_message
+from handshake.models.lora import trained_since
 
 
 def complete_mt(
@@ -134,6 +135,7 @@ def _drop_back(run: Run, mt: MicroTaskDefinition, level: int) -> DropBackDecisio
         done=mt,
         remaining=remaining,
         learned=_learned(run),
+        lora_trained_since=_trained_since(run, mt, level),
     )
     if decision.action == "DROP_BACK":
         run.emit(
@@ -154,6 +156,18 @@ def _drop_back(run: Run, mt: MicroTaskDefinition, level: int) -> DropBackDecisio
             run, mt, category.value, level=level, target=decision.target_level or 0, reason=decision.reason
         )
     return decision
+
+
+def _trained_since(run: Run, mt: MicroTaskDefinition, level: int) -> bool:
+    """Whether an adapter of a lower level was trained on the MT's tags since it failed there."""
+    policy, settings = run.job.execution_policy, run.around.settings
+    return any(
+        trained_since(
+            settings.loras, policy.escalation_chain[row.escalation_level].model_id, mt.task_tags, row.completed_at
+        )
+        for row in run.entry(mt.mt_id).iterations
+        if row.escalation_level < level
+    )
 
 
 def _learned(run: Run) -> DropBackRates:

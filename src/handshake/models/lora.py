@@ -77,6 +77,18 @@ def choose_lora(
     return LoraChoice(lora=chosen, selector=selector, scores=scores)
 
 
+def trained_since(loras: Sequence[LoraConfig], base_model: str, task_tags: Sequence[str], since: datetime) -> bool:
+    """Whether an adapter of that base model was trained on one of the tags after `since`.
+
+    Raises:
+        ConfigError: a date is wrong.
+    """
+    own = [
+        lora for lora in loras if lora.base_model == base_model and set(lora.trained_on_task_types) & set(task_tags)
+    ]
+    return any((moment := _trained_at(lora)) is not None and moment > since for lora in own)
+
+
 def _best(scores: dict[str, float]) -> str | None:
     """The id of the best score; ties by id."""
     return min(scores, key=lambda lora_id: (-scores[lora_id], lora_id), default=None)
