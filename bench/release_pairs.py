@@ -27,6 +27,7 @@ _MADE = re.compile(r"(^|/)(PKG-INFO|[^/]*\.egg-info/.*|SOURCES\.txt|_version\.py
 _LINK = re.compile(r"\[((?:[^\]\\]|\\.)*)\]\([^)]*\)|`([^`<]*?)\s*<[^`]*>`_{1,2}")
 _NUMBER = re.compile(r":(?:pr|issue|user|ghsa|cve):`[^`]*`")
 _ROLE = re.compile(r":[a-z:]+:`~?([^`<]*?)(?:\s*<[^`]*>)?`")
+_ADDRESS = re.compile(r"<[^<>]*>|\(https?:[^()]*\)")
 _HUNK = re.compile(r"^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@", re.MULTILINE)
 _BULLET = re.compile(r"^( {0,3})[-*+]\s+(?=\S)")
 
@@ -86,7 +87,10 @@ def prepare(release: Release, cache: Path, work: Path) -> Pair:
 
 
 def changelog_bullets(text: str, version: str) -> tuple[str, ...]:
-    """One version's bullets, each on one line with its nested bullets, without the addresses of links."""
+    """One version's bullets, each on one line, without the addresses of links.
+
+    A bullet that is indented by less than four counts for itself; a deeper one belongs to the one above it.
+    """
     found: list[list[str]] = []
     for line in _section(text.splitlines(), version):
         bullet = _BULLET.match(line)
@@ -103,17 +107,17 @@ def _section(lines: list[str], version: str) -> Iterator[str]:
     inside = False
     for line, following in zip(lines, [*lines[1:], ""], strict=True):
         underlined = re.fullmatch(r"([=\-~*^])\1{2,}\s*", following) is not None
-        heading = line.startswith("#") or (underlined and bool(line.strip()))
-        if heading and re.search(r"\d+\.\d+", line):
+        heading = _ADDRESS.sub("", line).strip() if line.startswith("#") or underlined else ""
+        if re.search(r"\d+\.\d+", heading):
             if inside:
                 return
-            inside = re.search(rf"(?<![\d.]){re.escape(version)}(?![\d]|\.\d)", line) is not None
+            inside = re.search(rf"(?<![\d.]){re.escape(version)}(?![\d]|\.\d)", heading) is not None
         elif inside and not underlined:
             yield line
 
 
 def _plain(text: str) -> str:
-    text = _ROLE.sub(r"`\1`", _NUMBER.sub("", text))
+    text = _ROLE.sub(r"`\1`", re.sub(r"\((?:[\s,;]|and)*\)(?=\W*$)", "", _NUMBER.sub("", text)))
     text = _LINK.sub(lambda match: match.group(1) or match.group(2), text)
     return " ".join(text.replace("``", "`").split())
 

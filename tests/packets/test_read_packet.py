@@ -357,3 +357,9 @@ def test_reading_never_fails(lines: list[str], tail: bytes) -> None:
         assert reading.packet.in_scope_paths
         assert reading.packet.done_means
         assert reading.packet.test_plan
+
+
+def test_a_criterion_that_begins_with_a_capital_word_does_not_end_the_list(packet: str) -> None:
+    done = "- BREAKING: the old name is gone\n- CLI: `--all` takes a folder now\n- DATE: 2026-01-01\n"
+    found = read(packet + done).done_means
+    assert found == ("It is so.", "BREAKING: the old name is gone", "CLI: `--all` takes a folder now")

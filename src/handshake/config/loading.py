@@ -20,7 +20,8 @@ PREFIX = "HANDSHAKE_"
 
 # Variables that are no settings: switches of the process itself.
 NO_SETTINGS = frozenset(
-    PREFIX + name for name in ("FAILPOINT", "TRUST", "SKIP", "MODELS", "DEBUG", "NAMESPACE", "OP", "SCRIPTED_CALLS")
+    PREFIX + name
+    for name in ("FAILPOINT", "TRUST", "SKIP", "MODELS", "DEBUG", "NAMESPACE", "OP", "SCRIPTED_CALLS", "LANGUAGES")
 )
 
 

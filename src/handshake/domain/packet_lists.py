@@ -17,6 +17,25 @@ _BOX = re.compile(r"^\[[ xX]\][ \t]+")
 _LABEL = re.compile(
     r"^\*{0,2}[A-Z][A-Z0-9]*(?:[ _-][A-Z0-9]+)*\*{0,2}[ \t]*:|^\*\*[A-Za-z][\w -]{1,40}(?:\*\*[ \t]*:|:\*\*)"
 )
+_SENTENCE = re.compile(r"^([A-Z][A-Z0-9]*):[ \t]+\S+(?:[ \t]+\S+){2}")
+_FIELDS = frozenset(
+    {
+        *(
+            "STATUS",
+            "DATE",
+            "ROLE",
+            "REQUESTOR",
+            "SCOPE",
+            "WHAT",
+            "WHY",
+            "AUTHORITY",
+            "LINEAGE",
+            "BOOTSTRAP",
+            "WAIVERS",
+        ),
+        *("SKELETON", "IMPLEMENTATION", "HYGIENE", "VALIDATION", "EVIDENCE", "METADATA", "NOTES", "HANDOFF", "CODEX"),
+    }
+)
 _KEY = re.compile(
     r"^[ \t]*+(?:[-*+][ \t]++)?(\*{0,2})`?([A-Za-z][A-Za-z0-9 _/-]{0,40}?)`?[ \t]*(\*{0,2})[ \t]*:"
     r"[ \t]*(\*{0,2})[ \t]*(.*)$"
@@ -144,7 +163,13 @@ def items_below(lines: PacketLines, where: range, label_indent: int = -1) -> tup
 
 
 def _ends_list(content: str, indent: int, flat: list[Item]) -> bool:
-    """Whether a bullet is the next label: `OUT_OF_SCOPE:` on the level of the items before it."""
+    """Whether a bullet is the next label: `OUT_OF_SCOPE:` on the level of the items before it.
+
+    `BREAKING: the argument is gone for good` is an item: a sentence that begins with one capital word of no field.
+    """
+    said = _SENTENCE.match(content)
+    if said is not None and said.group(1) not in _FIELDS:
+        return False
     return bool(_LABEL.match(content)) and (not flat or indent <= flat[0].indent) and bool(flat)
 
 

@@ -21,6 +21,8 @@ _PATH_LIKE = re.compile(r"[A-Za-z0-9_@.][A-Za-z0-9_@./\\+-]*")
 _URL = re.compile(r"\b\w+://\S+")
 # characters of a file that are read for words: much of each file in a small scope, the heads in a large one
 _SMALLEST_DOCUMENT, _LARGEST_DOCUMENT, _ALL_DOCUMENTS = 4_000, 64_000, 16_000_000
+# in a larger scope definitions are looked up by name alone, and not parsed for their words
+_MOST_PARSED = 1_000
 # a name that so many files define says where; one that more define only helps the words to choose
 _FEW = 2
 _MOST_FILES_BY_WORDS = 3
@@ -201,14 +203,15 @@ class Assigner:
         return [path for path, text in texts if name.last in text and word.search(text)]
 
     def _fields(self, paths: tuple[str, ...]) -> tuple[WordIndex, ...]:
-        """Three indexes over the same files: the words of the path, of the definitions' names, of the text."""
+        """Indexes over the same files: the words of the path, of the text, and of the definitions' names."""
         if paths not in self._indexes:
             size = max(_SMALLEST_DOCUMENT, min(_LARGEST_DOCUMENT, _ALL_DOCUMENTS // max(1, len(paths))))
             texts = {path: (self._project.text(path) or "")[:size] for path in paths}
+            named = paths if len(paths) <= _MOST_PARSED else ()
             self._indexes[paths] = (
                 WordIndex([words_of(path) for path in paths]),
-                WordIndex([self._names_in(path) for path in paths]),
                 WordIndex([words_of(texts[path]) for path in paths]),
+                *([WordIndex([self._names_in(path) for path in named])] if named else []),
             )
         return self._indexes[paths]
 

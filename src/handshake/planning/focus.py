@@ -42,8 +42,19 @@ class Focus:
         key = (path, bullet)
         if key not in self._found:
             named = self._assignment.definitions_of(path, bullet)
-            self._found[key] = named or (tuple(self._by_words(path, bullet)) if self.is_large(path) else ())
+            self._found[key] = self._narrowed(path, bullet, named) if self.is_large(path) else named
         return self._found[key]
+
+    def _narrowed(self, path: str, bullet: int, named: tuple[str, ...]) -> tuple[str, ...]:
+        """Of a class that is too long, the parts that the bullet's words find; so too where nothing is named."""
+        if not named:
+            return tuple(self._by_words(path, bullet, ""))
+        room = self.limit - self.signature_tokens(path)
+        found: list[str] = []
+        for name in named:
+            inner = self._by_words(path, bullet, name + ".") if self.body_tokens(path, [name]) > room else []
+            found += inner or [name]
+        return tuple(sorted(set(found)))
 
     def all_of(self, path: str, bullets: Iterable[int]) -> tuple[str, ...]:
         """What several bullets are about in a file, sorted."""
@@ -113,8 +124,11 @@ class Focus:
                 found.append(definition)
         return tuple(found)
 
-    def _by_words(self, path: str, bullet: int) -> list[str]:
-        definitions = self._project.outline(path).definitions
+    def _by_words(self, path: str, bullet: int, inside: str) -> list[str]:
+        """Definitions that hold no others, below the qualified name `inside`, whose words come closest."""
+        definitions = self._leaves(path)
+        if not definitions:
+            return []
         if path not in self._indexes:
             lines = self._project.lines(path)
             texts = ["\n".join(lines[d.start - 1 : d.end]) for d in definitions]
@@ -123,9 +137,15 @@ class Focus:
         query = dict(self._weights[bullet])
         for name in names_of(self._bullets[bullet]):
             query.update({word: 2 * query.get(word, 1.0) for word in words_of(name.last)})
+        scored = zip(self._indexes[path].scores(query), definitions, strict=True)
         ranked = sorted(
-            zip(self._indexes[path].scores(query), definitions, strict=True),
+            ((score, d) for score, d in scored if score > 0 and d.qualified.startswith(inside)),
             key=lambda pair: (-pair[0], pair[1].start),
         )
         best = ranked[0][0] if ranked else 0.0
-        return [d.qualified for score, d in ranked[:_MOST_BY_WORDS] if score > 0 and score >= _CLOSE_TO_BEST * best]
+        return [d.qualified for score, d in ranked[:_MOST_BY_WORDS] if score >= _CLOSE_TO_BEST * best]
+
+    def _leaves(self, path: str) -> tuple[Definition, ...]:
+        definitions = self._project.outline(path).definitions
+        following = [*definitions[1:], None][: len(definitions)]
+        return tuple(d for d, n in zip(definitions, following, strict=True) if n is None or n.start > d.end)

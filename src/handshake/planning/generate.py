@@ -115,6 +115,7 @@ class _Work:
     owned: tuple[str, ...]
     files_per_mt: int | None
     groups: tuple[tuple[str, ...], ...] = ()
+    tested: dict[str, frozenset[str]] | None = None
 
 
 def _needed(files: ScopedFiles, assignment: Assignment) -> frozenset[str]:
@@ -153,17 +154,19 @@ def _without_idle_groups(work: _Work, needed: frozenset[str]) -> _Work:
         for path in work.owned
     ]
     imports = {path: graph.close(path) & owned - {path} for path in work.owned}
-    edges = edges_between(files, imports, tested_files(project, graph, work.owned))
+    tested = tested_files(project, graph, work.owned)
+    edges = edges_between(files, imports, tested)
     groups = cut_into_groups(files, edges, CutLimits(work.focus.limit, work.files_per_mt))
     kept = tuple(group for group in groups if needed.intersection(group))
-    return replace(work, groups=kept, owned=tuple(sorted(path for group in kept for path in group)))
+    left = tuple(sorted(path for group in kept for path in group))
+    return replace(work, groups=kept, owned=left, tested=tested if left == work.owned else None)
 
 
 def _order(work: _Work) -> OrderedDrafts:
     """Drafts of the groups, their parts, who waits for whom, and what judges whom."""
     project, graph, owned = work.project, work.graph, frozenset(work.owned)
     imports = {path: graph.reach(path, owned) - {path} for path in work.owned}
-    tested = tested_files(project, graph, work.owned)
+    tested = work.tested if work.tested is not None else tested_files(project, graph, work.owned)
     never: frozenset[str] = frozenset()
     while True:
         finely = work.files_per_mt == 1

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from handshake.domain.microtask import MicroTaskDefinition, Plan
 from handshake.planning.wording import shortened
+
+MOST_NAMES = 6
 
 
 def plan_as_text(plan: Plan) -> str:
@@ -17,9 +19,10 @@ def plan_as_text(plan: Plan) -> str:
         f"definitions {plan.definitions_hash}",
     ]
     for number, wave in enumerate(plan.waves, start=1):
-        lines += ["", f"wave {number}"]
+        tokens = sum(plan.definition(mt_id).token_budget for mt_id in wave)
+        lines += ["", f"wave {number}: {_count(len(wave), 'micro-task')}, {tokens} tokens"]
         for position, mt_id in enumerate(wave):
-            lines += _branch(plan.definition(mt_id), is_last=position == len(wave) - 1)
+            lines += _branch(plan.definition(mt_id), plan.focus.get(mt_id, {}), is_last=position == len(wave) - 1)
     lines += ["", "DONE_MEANS"]
     lines += [f"  {shortened(bullet, 80)}  -> {', '.join(mts)}" for bullet, mts in plan.criteria.items()]
     lines += ["", "TEST_PLAN (run whole by the closing micro-task)"]
@@ -30,7 +33,7 @@ def plan_as_text(plan: Plan) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _branch(mt: MicroTaskDefinition, *, is_last: bool) -> Iterator[str]:
+def _branch(mt: MicroTaskDefinition, focus: Mapping[str, tuple[str, ...]], *, is_last: bool) -> Iterator[str]:
     stem, rail = ("└─ ", "   ") if is_last else ("├─ ", "│  ")
     yield f"{stem}{mt.mt_id} {mt.name}"
     facts = [f"budget {mt.token_budget}", f"risk {mt.risk_level.value}", ", ".join(mt.task_tags)]
@@ -43,6 +46,11 @@ def _branch(mt: MicroTaskDefinition, *, is_last: bool) -> Iterator[str]:
     for label, paths in (("modify", mt.files.modify), ("create", mt.files.create), ("read  ", mt.files.read)):
         if paths:
             yield f"{rail}   {label} {', '.join(paths)}"
+    for path, names in focus.items():
+        shown = ", ".join(names[:MOST_NAMES]) + (
+            f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+        )
+        yield f"{rail}   about  {shown} in {path}"
     for number, done in enumerate(mt.done, start=1):
         proof = f"verify {done.verify_ref + 1}" if done.verify_ref is not None else "evidence"
         yield f"{rail}   done {number} ({proof}) {shortened(done.description, 80)}"

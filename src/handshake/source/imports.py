@@ -306,7 +306,7 @@ def test_files_for(project: Project, owned: Collection[str]) -> tuple[str, ...]:
     """The test files that may concern the owned files: their text or their name holds a word of an owned path."""
     words = {part for path in owned for part in (stem_of(path), *posixpath.dirname(path).split("/")) if part}
     stems = {stem_of(path) for path in owned}
-    candidates = {path for path in project.paths if project.runs_as_test(path)}
+    candidates = set(project.test_paths)
     candidates |= {path for path in owned if has_inline_tests(project, path)}
     near = {path: not stems.isdisjoint(stems_named_by(path)) for path in candidates}
     first = sorted(candidates, key=lambda path: (path not in owned, not near[path], path))[:MOST_TEST_FILES]

@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import posixpath
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any
+
+from handshake.domain.errors import ConfigError
+
+VARIABLE = "HANDSHAKE_LANGUAGES"
 
 
 @dataclass(frozen=True, order=True)
@@ -47,7 +54,7 @@ class Outline:
 
 @dataclass(frozen=True)
 class Language:
-    """One language's facts; see `languages/README.md` for the keys."""
+    """One language's facts; see `languages/README.md` for the keys. `folder` it is from is empty if shipped."""
 
     name: str
     extensions: tuple[str, ...]
@@ -79,6 +86,7 @@ class Language:
     inline_tests: str | None = None
     test_stems: tuple[str, ...] = ()
     test_name: str | None = None
+    folder: str = ""
 
     def is_test(self, path: str) -> bool:
         """Whether the file's name or folder says that it holds tests."""
@@ -97,24 +105,55 @@ class Language:
         )
 
 
-def _read_language(raw: dict[str, Any]) -> Language:
-    manifest = raw.pop("manifest", {})
-    facts: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
-    if manifest:
-        facts["manifest_file"] = manifest["file"]
-        facts["manifest_pattern"] = manifest["pattern"]
-        facts["manifest_replace"] = tuple(manifest.get("replace", ()))
-    facts.setdefault("queries", facts["name"])
-    facts.setdefault("tags", (facts["name"],))
-    return Language(**facts)
+def _read_language(file: Traversable, folder: str) -> Language:
+    try:
+        raw = json.loads(file.read_text("utf-8"))
+        manifest = raw.pop("manifest", {})
+        facts: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()
+        }
+        if manifest:
+            facts["manifest_file"] = manifest["file"]
+            facts["manifest_pattern"] = manifest["pattern"]
+            facts["manifest_replace"] = tuple(manifest.get("replace", ()))
+        facts.setdefault("queries", facts["name"])
+        facts.setdefault("tags", (facts["name"],))
+        return Language(**facts, folder=folder)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise _unusable(f"{folder or 'languages'}/{file.name}", error) from None
+
+
+def _unusable(what: str, error: Exception) -> ConfigError:
+    return ConfigError(
+        f"{what} does not describe a language: {error}", next_step="mend it; its keys are in languages/README.md"
+    )
 
 
 @cache
 def known_languages() -> tuple[Language, ...]:
-    """Every language of the data folder, by name."""
-    folder = resources.files("handshake.source") / "languages"
-    found = [json.loads(entry.read_text("utf-8")) for entry in folder.iterdir() if entry.name.endswith(".json")]
-    return tuple(sorted((_read_language(raw) for raw in found), key=lambda language: language.name))
+    """Every language of the shipped folder and of the one that `HANDSHAKE_LANGUAGES` names, by name.
+
+    A language of that folder takes the place of a shipped one of the same name.
+
+    Raises:
+        ConfigError: a file does not describe a language, or there is no such folder.
+    """
+    found = {language.name: language for language in _languages_in("")}
+    if more := os.environ.get(VARIABLE):
+        found.update((language.name, language) for language in _languages_in(more))
+    return tuple(found[name] for name in sorted(found))
+
+
+def _languages_in(folder: str) -> list[Language]:
+    place = _place(folder)
+    if not place.is_dir():
+        raise ConfigError(f"{VARIABLE}: {folder} is no folder", next_step=f"unset {VARIABLE}, or make the folder")
+    files = sorted((f for f in place.iterdir() if f.name.endswith(".json")), key=lambda f: f.name)
+    return [_read_language(file, folder) for file in files]
+
+
+def _place(folder: str) -> Traversable:
+    return Path(folder) if folder else resources.files("handshake.source") / "languages"
 
 
 @cache
@@ -122,6 +161,7 @@ def _by_extension() -> dict[str, Language]:
     return {extension: language for language in known_languages() for extension in language.extensions}
 
 
+@lru_cache(maxsize=131_072)
 def language_of(path: str) -> Language | None:
     """The language of a file by its extension."""
     return _by_extension().get(posixpath.splitext(path)[1].lower())
@@ -153,11 +193,13 @@ def _machinery(language: Language) -> tuple[Any, Any, Any] | None:
     except ImportError:
         return None
     tongue = binding.Language(grammar)
-    folder = resources.files("handshake.source") / "languages"
-    queries = [
-        binding.Query(tongue, (folder / f"{language.queries}.{kind}.scm").read_text("utf-8"))
-        for kind in ("definitions", "imports")
-    ]
+    queries = []
+    for kind in ("definitions", "imports"):
+        file = _place(language.folder) / f"{language.queries}.{kind}.scm"
+        try:
+            queries.append(binding.Query(tongue, file.read_text("utf-8")))
+        except (OSError, ValueError) as error:
+            raise _unusable(f"{language.folder or 'languages'}/{file.name}", error) from None
     return binding.Parser(tongue), queries[0], queries[1]
 
 

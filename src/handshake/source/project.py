@@ -57,6 +57,7 @@ class Project:
         self._reasons: dict[str, str] = {}
         self._encodings: dict[str, str] = {}
         self._submodules: tuple[str, ...] | None = None
+        self._test_paths: tuple[str, ...] | None = None
         self._lines: dict[str, list[str]] = {}
         self._tokens: dict[str, int] = {}
         self._folders: dict[str, list[str]] = {}
@@ -159,6 +160,13 @@ class Project:
     def holds_tests(self, path: str) -> bool:
         """Whether the path looks like a test file."""
         return is_test_file(path)
+
+    @property
+    def test_paths(self) -> tuple[str, ...]:
+        """Every file in which a test tool would find tests, sorted."""
+        if self._test_paths is None:
+            self._test_paths = tuple(path for path in self.paths if self.runs_as_test(path))
+        return self._test_paths
 
     def runs_as_test(self, path: str) -> bool:
         """Whether a test tool would find tests in the file."""
