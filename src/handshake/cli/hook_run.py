@@ -58,11 +58,11 @@ def _run(name: str, arguments: Sequence[str], directory: Path) -> int:
             _skip(repo, name)
         return int(ExitCode.DONE)
     findings = CHECKS[name](repo, arguments, given)
-    _record(repo, name, findings)
     for finding in findings:
         _say(f"{finding.severity}: {finding.text()}")
     if not any(finding.severity == "error" for finding in findings):
         return int(ExitCode.DONE)
+    _record_refusal(repo, name, findings)
     _say(f"{name} refuses. Next: mend the above, or go round it, recorded: {_way_around(name)}")
     return int(ExitCode.FAILED)
 
@@ -75,16 +75,19 @@ def _skip(repo: Repository, name: str) -> None:
     _say(f"{name} skipped because {SKIP}=1; that is recorded (handshake events)")
 
 
-def _record(repo: Repository, name: str, findings: list[Finding]) -> None:
-    """What a hook judged of a work packet is on record. FR-EVT-GOV-GATES-001."""
-    branch = repo.head_branch() or ""
-    failed = any(finding.severity == "error" for finding in findings)
-    if name not in _GIT or not (branch.startswith("feat/WP-") or failed):
+def _record_refusal(repo: Repository, name: str, findings: list[Finding]) -> None:
+    """What a hook refused is on record. FR-EVT-GOV-GATES-001.
+
+    What it let through is a commit or a push, and git's record of that needs no second one: loading the recorder
+    would cost a tenth of the hook.
+    """
+    if name not in _GIT:
         return
     from handshake.domain.clock import SystemClock
     from handshake.gates.hook_skips import record_verdict
 
-    record_verdict(repo, name, [finding.code for finding in findings], SystemClock(), failed=failed)
+    codes = [finding.code for finding in findings if finding.severity == "error"]
+    record_verdict(repo, name, codes, SystemClock(), failed=True)
 
 
 def _way_around(name: str) -> str:
