@@ -72,14 +72,15 @@ WITH started AS (
         max(CAST(payload->>'$.total_mts' AS INTEGER)) AS total_mts
     FROM events WHERE event_type = 'FR-EVT-MT-001' GROUP BY job_id
 ), counted AS (
-    SELECT job_id, max(timestamp) AS last_at, count(DISTINCT workflow_run_id) AS runs,
+    SELECT job_id,
         count(*) FILTER (event_type = 'FR-EVT-MT-003') AS iterations,
         count(*) FILTER (event_type = 'FR-EVT-MT-005') AS escalations,
         count(*) FILTER (event_type = 'FR-EVT-MT-006') AS hard_gates,
         count(*) FILTER (event_type = 'FR-EVT-WF-RECOVERY') AS recoveries,
         max(timestamp) FILTER (event_type IN ('FR-EVT-MT-006', 'FR-EVT-MT-007')) AS stopped_at,
         max(timestamp) FILTER (event_type = 'FR-EVT-MT-008') AS resumed_at
-    FROM events GROUP BY job_id
+    FROM events WHERE event_type IN ('FR-EVT-MT-003', 'FR-EVT-MT-005', 'FR-EVT-MT-006', 'FR-EVT-MT-007',
+        'FR-EVT-MT-008', 'FR-EVT-WF-RECOVERY') GROUP BY job_id
 ), spent AS (
     SELECT job_id, sum(tokens_prompt)::BIGINT AS tokens_prompt, sum(tokens_completion)::BIGINT AS tokens_completion,
         sum(duration_ms)::BIGINT AS step_ms
@@ -103,11 +104,13 @@ WITH started AS (
 SELECT started.job_id, started.wp_id, started_at, ended_at,
     coalesce(outcome, CASE WHEN stopped_at IS NOT NULL AND (resumed_at IS NULL OR resumed_at < stopped_at)
         THEN 'awaiting_user' ELSE 'running' END) AS status,
-    total_mts, runs, iterations, escalations, hard_gates, recoveries,
+    total_mts, coalesce(recoveries, 0) + 1 AS runs, coalesce(iterations, 0) AS iterations,
+    coalesce(escalations, 0) AS escalations, coalesce(hard_gates, 0) AS hard_gates,
+    coalesce(recoveries, 0) AS recoveries,
     coalesce(tokens_prompt, 0) AS tokens_prompt, coalesce(tokens_completion, 0) AS tokens_completion,
     coalesce(step_ms, 0) AS step_ms,
     date_diff('millisecond', started_at, ended_at) - coalesce(waiting_ms, 0) AS latency_ms
-FROM started JOIN counted USING (job_id) LEFT JOIN spent USING (job_id) LEFT JOIN ends USING (job_id)
+FROM started LEFT JOIN counted USING (job_id) LEFT JOIN spent USING (job_id) LEFT JOIN ends USING (job_id)
     LEFT JOIN waits USING (job_id);
 
 CREATE VIEW micro_tasks AS
