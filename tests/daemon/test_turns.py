@@ -52,6 +52,7 @@ def test_each_failure_in_a_row_doubles_the_wait_up_to_a_limit():
         waited.append(step)
         assert not patience.allows(one, now + step - 0.1)
         now += step
+        assert patience.next_due(now) is None  # due, and perhaps without a place: nothing to wait for
     assert waited == [5, 10, 20, 40, 80, 160, 300, 300, 300]
     assert patience.ended(one, 0, now) is None and patience.next_due(now) is None
     patience.ended(one, 7, now)

@@ -14,8 +14,8 @@ from handshake.domain.packet import Packet, PacketStatus
 from handshake.domain.packet_text import read_packet
 from handshake.domain.states import JobStatus, is_terminal
 from handshake.loop.activate import read_runnable_packet
-from handshake.loop.code_branch import last_step_is_open
 from handshake.loop.decisions import answer_at
+from handshake.loop.last_step import last_step_is_open
 from handshake.loop.paths import JobPaths
 from handshake.loop.run import Surroundings, latest_job_id
 from handshake.repo.store import ObjectStore, TrackingBranch

@@ -54,8 +54,8 @@ class Patience:
         return f"{name} ended with exit code {code}; if it can be resumed, that is tried in {wait:.0f} s"
 
     def next_due(self, now: float) -> float | None:
-        """Seconds until the next held packet may be tried, or None."""
-        return min((hold.until - now for hold in self._held.values() if hold.wait), default=None)
+        """Seconds until the next held packet may be tried, or None; one that is due already only lacks its turn."""
+        return min((hold.until - now for hold in self._held.values() if hold.wait and hold.until > now), default=None)
 
     def forget(self) -> None:
         """Hold nothing back any more: the configuration changed."""

@@ -127,8 +127,17 @@ class Daemon:
         ):
             if changes:
                 self._next_look = 0.0
-            if self._tick() and {str(p): p.stat().st_ino for p in self._folder.watched()} != places:
+            if self._tick_till_settled() and {str(p): p.stat().st_ino for p in self._folder.watched()} != places:
                 return
+
+    def _tick_till_settled(self) -> bool:
+        """A tick, and those that are due before the watcher would say that nothing happened."""
+        looked = self._tick()
+        while looked and (left := self._next_look - self._now()) < TICK_MS / 1000:
+            if self._stop.wait(max(left, 0.0)):
+                break
+            self._tick()
+        return looked
 
     def _tick(self) -> bool:
         """Reap, and look if it is time to. Whether there was a look."""

@@ -5,13 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 
 from handshake.domain.errors import EnvironmentProblem, HandshakeError
-from handshake.domain.job import Job
 from handshake.domain.progress import MtStatus
-from handshake.domain.states import is_terminal
 from handshake.loop.equipment import CodeSide
+from handshake.loop.last_step import last_step_is_open
 from handshake.loop.own_files import explained_contents
 from handshake.loop.run import Run
-from handshake.repo.git import Repository
 from handshake.repo.store import held_ref
 
 
@@ -57,16 +55,6 @@ def rebuild(run: Run, equipment: CodeSide) -> None:
         return
     mt = run.plan.definition(mts[index])
     equipment.workspace.write_snapshot({path: run.artifact(run.paths.snapshot(path)) for path in mt.files.writable})
-
-
-def last_step_is_open(repo: Repository, job: Job) -> bool:
-    """Whether the job ended, and its process before the WP branch got the last commit.
-
-    A branch that stands anywhere else, or is gone, was moved by a person and is left alone.
-    """
-    head = job.workspace.head_commit
-    tip = repo.branch_tip(job.workspace.wp_branch)
-    return is_terminal(job.status) and tip is not None and tip != head and tip == repo.resolve(f"{head}^")
 
 
 def finish(run: Run, equipment: CodeSide) -> None:
