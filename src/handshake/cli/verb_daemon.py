@@ -57,7 +57,9 @@ def daemon(
         return
     from handshake.config.loading import load_settings
     from handshake.daemon.watch import Daemon, Means
+    from handshake.repo.git import Git
 
+    Git.stays_small = True
     around = open_surroundings(context.obj, starts_programs=True)
 
     def say(text: str) -> None:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from functools import cache, cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from handshake.domain.errors import EnvironmentProblem, HandshakeError, ResourceExhausted, UsageError
 from handshake.repo.atomic import says_disk_full
@@ -89,6 +89,9 @@ class Git:
         guard: called before each call; raises where the folder is not what it was.
     """
 
+    # set for the whole process where it lives for days and starts git twice: GitPython is not loaded then
+    stays_small: ClassVar[bool] = False
+
     def __init__(
         self, directory: Path, *, settings: Sequence[str] = (), guard: Callable[[], None] | None = None
     ) -> None:
@@ -125,7 +128,7 @@ class Git:
             command += ["-c", setting]
         command += args
         try:
-            if input is None and not _dropped_variables():
+            if input is None and not self.stays_small and not _dropped_variables():
                 result = _run_by_gitpython(command, env or {})
             else:
                 result = _run_directly(command, input, env or {})
