@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from handshake.toolbus import confine
-from handshake.toolbus.control_groups import can_limit, control_group
+from handshake.toolbus.control_groups import can_limit, clear_left_groups, control_group
 from handshake.toolbus.sandbox import Limits
 from handshake.toolbus.seatbelt import SeatbeltSandbox, profile
 from handshake.toolbus.seccomp import Rule, compiled, landlock_filter, namespace_filter
@@ -188,6 +188,20 @@ def test_a_control_group_holds_all_processes_together_and_ends_them(tmp_path: Pa
 
 
 @linux
+def test_groups_of_killed_processes_are_taken_away_and_no_others(tmp_path: Path) -> None:
+    if not can_limit():
+        pytest.skip("control groups cannot be written here")
+    with control_group("mine", Limits(memory_bytes=64 << 20, processes=8)) as group:
+        assert group is not None
+        gone = subprocess.run(["/bin/sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout.strip()
+        left = group.folders[0].with_name(f"handshake-{gone}-left")
+        left.mkdir()
+        assert clear_left_groups() >= 1
+        assert not left.exists()
+        assert all(place.exists() for place in group.folders)
+
+
+@linux
 def test_where_no_control_group_can_be_made_there_is_none(tmp_path: Path) -> None:
     assert not can_limit(root=tmp_path)
     with control_group("x", Limits(memory_bytes=1, processes=1), root=tmp_path) as group:
@@ -212,10 +226,10 @@ def test_version_2_is_used_where_its_files_take_the_limits(tmp_path: Path, monke
     monkeypatch.setattr(Path, "mkdir", with_files)
     with control_group("x", Limits(memory_bytes=1000, processes=7), root=tmp_path) as group:
         assert group is not None
-        assert group.folders == (tmp_path / "user/handshake-x",)
+        assert group.folders == (tmp_path / f"user/handshake-{os.getpid()}-x",)
         assert (group.folders[0] / "memory.max").read_text() == "1000"
         assert (group.folders[0] / "pids.max").read_text() == "7"
-        assert group.prefix[-2:] == (str(tmp_path / "user/handshake-x/cgroup.procs"), "--")
+        assert group.prefix[-2:] == (str(group.folders[0] / "cgroup.procs"), "--")
 
 
 def test_the_macos_profile_denies_all_then_allows_by_list(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from handshake.source.index import SourceIndex
 from handshake.toolbus.bus import ToolBus
 from handshake.toolbus.capabilities import profiles_of
 from handshake.toolbus.conformance import failing_engines
+from handshake.toolbus.control_groups import clear_left_groups
 from handshake.toolbus.operations import CONTEXT
 from handshake.toolbus.registry import registry_of
 from handshake.toolbus.sandbox import choose_sandbox
@@ -61,6 +62,7 @@ def run_packet(around: Surroundings, wp_id: str, *, again: bool = False) -> Run:
             clear_stale_ref_lock(around.repo, ref)
         objects.clear_left_packs()
         clear_left_folders()
+        clear_left_groups()
         with shared(around, branch):
             run = load_run(around, branch)
             if run is None or (run.ended and again):

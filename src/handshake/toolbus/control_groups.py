@@ -72,6 +72,18 @@ def control_group(name: str, limits: Limits, *, root: Path = _ROOT) -> Iterator[
             group.end()
 
 
+def clear_left_groups(*, root: Path = _ROOT) -> int:
+    """Take away groups whose process was killed, with what is left in them; returns how many."""
+    removed = 0
+    for parent in (*_unified(root), *_by_controller(root)):
+        for place in sorted(parent.glob(f"{_PREFIX}*-*")):
+            owner = place.name.removeprefix(_PREFIX).partition("-")[0]
+            if owner.isdigit() and not Path("/proc", owner).exists():
+                ControlGroup((place,)).end()
+                removed += 1
+    return removed
+
+
 def can_limit(*, root: Path = _ROOT) -> bool:
     """Whether control groups can be written here."""
     with control_group(f"probe-{os.getpid()}", Limits(memory_bytes=1 << 30, processes=64), root=root) as group:
@@ -87,7 +99,8 @@ def _made(name: str, limits: Limits, root: Path) -> ControlGroup | None:
     for folders in (_unified(root), _by_controller(root)):
         made: list[Path] = []
         for parent in folders:
-            place = parent / f"{_PREFIX}{name}"
+            # one that a killed process left must not stand in the way of its successor, which has the same name
+            place = parent / f"{_PREFIX}{os.getpid()}-{name}"
             try:
                 place.mkdir()
             except OSError:
