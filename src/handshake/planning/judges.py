@@ -186,7 +186,8 @@ class Court:
             used = [helper for helper in waiting if helper.serves(words, parent)]
             if not used:
                 return "\n".join(texts)
-            waiting = [helper for helper in waiting if helper not in used]
+            taken = {id(helper) for helper in used}
+            waiting = [helper for helper in waiting if id(helper) not in taken]
             texts += [helper.text for helper in used]
             words = words.union(*(helper.words for helper in used))
 
