@@ -48,6 +48,7 @@ from handshake.cli import (
     verb_validate,
 )
 from handshake.cli.options import Globals
+from handshake.cli.panels import arrange
 from handshake.domain.errors import ExitCode, HandshakeError, PacketRefused
 
 app = typer.Typer(
@@ -97,6 +98,7 @@ for verb in (
     verb_demo,
 ):
     verb.register(app)
+arrange(app)
 
 
 def _version(wanted: bool) -> None:
