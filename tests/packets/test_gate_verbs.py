@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -65,6 +68,18 @@ def test_post_work_says_what_is_wrong_numbered_and_passes_once_it_is_mended(work
     assert (document["ok"], document["wp_id"], document["staged"]) == (True, WP, False)
     assert document["errors"] == document["warnings"] == []
     run("post-work", WP, "--range", "main..HEAD")
+
+
+def test_a_name_that_is_no_text_is_shown_escaped(work) -> None:
+    (work.root / os.fsdecode(b"caf\xe9.py")).write_bytes(b"x = 1\n")
+    work.git("add", "-A")
+    env = {**work.env, "PYTHONIOENCODING": "utf-8:strict"}
+    for wanted in ([], ["--json"]):
+        command = [sys.executable, "-m", "handshake", "-C", str(work.root), "post-work", *wanted]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (1, "")
+        said = done.stdout if not wanted else json.loads(done.stdout)["errors"][0]["what"]
+        assert ("caf\udce9.py" if wanted else "caf\\udce9.py") in said
 
 
 def test_what_cannot_be_judged_leaves_with_2(work, run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -180,6 +181,18 @@ def test_push_and_merge_of_a_wp_branch_are_judged(hooked, tmp_path) -> None:
     assert hooked.try_git("push", "-q", str(tmp_path / "far"), BRANCH).returncode == 0
     hooked.git("checkout", "-q", "main")
     assert hooked.try_git("merge", "--no-ff", "--no-edit", BRANCH).returncode == 0
+
+
+def test_a_push_by_another_name_is_judged(hooked, tmp_path) -> None:
+    subprocess.run(["git", "init", "-q", "--bare", str(tmp_path / "remote.git")], check=True)
+    hooked.git("remote", "add", "origin", str(tmp_path / "remote.git"))
+    work(hooked)
+    hooked.git("add", "-A")
+    hooked.git("commit", "-q", "--no-verify", "-m", "work without a manifest")
+    refused(hooked.try_git("push", "-q", "origin", f"HEAD^{{/work without}}:refs/heads/{BRANCH}"), "C701-G05")
+    latin = os.fsdecode(b"caf\xe9")
+    assert hooked.try_git("push", "-q", "origin", f"main:refs/heads/{latin}").returncode == 0
+    refused(hooked.try_git("push", "-q", "origin", f"HEAD:refs/heads/{BRANCH}", f"main:{latin}2"), "C701-G05")
 
 
 def test_the_base_branch_may_be_merged_into_a_wp_branch(hooked) -> None:

@@ -363,3 +363,54 @@ def test_a_criterion_that_begins_with_a_capital_word_does_not_end_the_list(packe
     done = "- BREAKING: the old name is gone\n- CLI: `--all` takes a folder now\n- DATE: 2026-01-01\n"
     found = read(packet + done).done_means
     assert found == ("It is so.", "BREAKING: the old name is gone", "CLI: `--all` takes a folder now")
+
+
+@pytest.mark.parametrize(
+    ("text", "criteria"),
+    [
+        ("- REQ-1: it is logged\n- REQ-2: it is counted\n- AC3: seen", 3),
+        ("- **Speed:** as before\n- **Memory**: less\n- the rest", 3),
+        ("- API: fast\n- CLI: small", 2),
+        ("- one\nNOTE: of it\n- two", 2),
+        ("- one\n\nSome words between.\nAnd more.\n\n- two", 2),
+        ("#### First\n- one\n\n#### Second\n- two", 2),
+        ("- one\n- ROLLBACK_HINT: git revert it or so\n- two", 1),
+    ],
+)
+def test_no_criterion_is_lost_behind_a_name_or_a_title(packet: str, text: str, criteria: int) -> None:
+    assert len(read(packet.replace("- It is so.", text)).done_means) == criteria
+
+
+def test_each_waiver_of_a_list_counts_below_the_templates_remark_too(packet: str) -> None:
+    entries = (
+        "- (One entry a waiver. Example of an id: CX-573F-01.)\n- CX-573F-01: `a.py`: so\n- CX-573F-02: `b.py`: so\n"
+    )
+    found = read(packet.replace("## QUALITY_GATE", f"## WAIVERS GRANTED\n{entries}\n## QUALITY_GATE"))
+    assert [waiver.paths for waiver in found.waivers] == [("a.py",), ("b.py",)]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        *(
+            "CX-573F-01: `a.py`: not yet granted",
+            "CX-573F-01 for `a.py` wasn't granted",
+            "~~CX-573F-01: `a.py`: so~~",
+        ),
+        *("CX-573F-01: `a.py`: requested", "Example: CX-573F-01: `a.py`: reason", "CX-573F-01: all except `a.py`"),
+    ],
+)
+def test_a_waiver_that_was_only_asked_for_is_none_and_said_so(packet: str, entry: str) -> None:
+    text = packet.replace("## QUALITY_GATE", f"## WAIVERS GRANTED\n- {entry}\n\n## QUALITY_GATE")
+    assert read(text).waivers == ()
+    assert "HSK-PKT-WAIVER" in codes(text)
+
+
+def test_groups_of_a_scope_may_be_bold_and_none_takes_out(packet: str) -> None:
+    def scoped(items: str) -> str:
+        return packet.replace("  - src/app.py\n  - lib/", items)
+
+    groups = "  - **Code:**\n    - src/app.py\n  - **Tests:**\n    - tests/app.py\n  - DOCS:\n    - docs/app.md"
+    assert read(scoped(groups)).in_scope_paths == ("src/app.py", "tests/app.py", "docs/app.md")
+    for title in ("**Not to be touched:**", "Excluded:", "OUT_OF_SCOPE (never):"):
+        assert "HSK-PKT-SCOPE" in codes(scoped(f"  - src/app.py\n  - {title}\n    - lib/"))

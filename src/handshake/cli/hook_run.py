@@ -51,7 +51,7 @@ def _run(name: str, arguments: Sequence[str], directory: Path) -> int:
 
     if name not in CHECKS:
         raise UsageError(f"there is no hook {name}", next_step=f"use one of: {', '.join(CHECKS)}")
-    given = sys.stdin.read() if name in _READ_INPUT and not sys.stdin.isatty() else ""
+    given = os.fsdecode(sys.stdin.buffer.read()) if name in _READ_INPUT and not sys.stdin.isatty() else ""
     repo = find_repository(directory, libgit2=False)
     if os.environ.get(SKIP) == "1":
         if name != "reference-transaction" or arguments[:1] == ["prepared"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Any, NoReturn
@@ -122,6 +123,9 @@ def settings_of_all(
 
 def entry() -> NoReturn:
     """Run the command line; leave with the contract's exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # a file's name may be no text here: it is shown escaped, as JSON would write it, and stops nothing
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(run_command(sys.argv[1:]))
 
 

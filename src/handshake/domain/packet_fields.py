@@ -17,6 +17,11 @@ from handshake.domain.policy import ExecutionPolicy
 
 IN_SCOPE = r"IN[ _-]?SCOPE(?:[ _-](?:PATHS?|FILES?))?"
 OUT_OF_SCOPE = r"OUT[ _-]?OF[ _-]?SCOPE(?:[ _-](?:PATHS?|FILES?))?"
+# a title that says that what stands below may not change
+_TAKEN_OUT = re.compile(
+    r"(?<![A-Za-z])(?:out[ _-]?of|exclu\w*|except\w*|forbidden|never|not?|without)(?![A-Za-z])[^`]*:\**$",
+    re.IGNORECASE,
+)
 _REVISION = re.compile(r"-v\d+$")
 
 
@@ -247,6 +252,12 @@ def _read_scope(lines: PacketLines, where: list[range], remarks: Remarks) -> tup
     failed = False
     for item in _scope_items(items):
         text = item.text
+        if item.children and _TAKEN_OUT.search(text):
+            failed = True
+            remarks.error(
+                "HSK-PKT-SCOPE", item.line, f"scope item: `{text}` takes its items out", "put them under OUT_OF_SCOPE"
+            )
+            continue
         if is_nothing(text) or (text.startswith("(") and text.endswith(")") and "/" not in text):
             continue
         try:
@@ -265,7 +276,11 @@ def _scope_items(items: list[Item]) -> list[Item]:
     """The items that stand for paths: group labels are left out for their children, notes below a path too."""
     found: list[Item] = []
     for item in items:
-        is_group = item.text.endswith(":") and bool(item.children) and not looks_like_path(item.text[:-1])
+        title = item.text.strip("*")
+        is_group = title.endswith(":") and bool(item.children) and not looks_like_path(title[:-1])
+        if is_group and _TAKEN_OUT.search(title):
+            found.append(item)
+            continue
         if not is_group:
             found.append(item)
         children = _scope_items(item.children)
@@ -276,7 +291,7 @@ def _scope_items(items: list[Item]) -> list[Item]:
 def _read_done(lines: PacketLines, before_reports: range, remarks: Remarks) -> tuple[str, ...]:
     section = lines.section("DONE_MEANS")
     if section is not None:
-        place, items = section.start - 1, items_below(lines, section)[0]
+        place, items = section.start - 1, items_below(lines, section, whole=True)[0]
     else:
         found = find_list(lines, [before_reports], r"DONE[ _-]MEANS|DEFINITION[ _-]OF[ _-]DONE")
         if found is None:

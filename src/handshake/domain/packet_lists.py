@@ -17,7 +17,6 @@ _BOX = re.compile(r"^\[[ xX]\][ \t]+")
 _LABEL = re.compile(
     r"^\*{0,2}[A-Z][A-Z0-9]*(?:[ _-][A-Z0-9]+)*\*{0,2}[ \t]*:|^\*\*[A-Za-z][\w -]{1,40}(?:\*\*[ \t]*:|:\*\*)"
 )
-_SENTENCE = re.compile(r"^([A-Z][A-Z0-9]*):[ \t]+\S+(?:[ \t]+\S+){2}")
 _FIELDS = frozenset(
     {
         *(
@@ -35,6 +34,10 @@ _FIELDS = frozenset(
         ),
         *("SKELETON", "IMPLEMENTATION", "HYGIENE", "VALIDATION", "EVIDENCE", "METADATA", "NOTES", "HANDOFF", "CODEX"),
     }
+)
+_LIST_NAME = re.compile(
+    r"^(?:(?:IN|OUT_?OF)_?SCOPE(?:_(?:PATHS?|FILES?))?|(?:TEST_PLAN|DONE_MEANS|DEFINITION_OF_DONE|ROLLBACK_HINT"
+    r"|EXECUTION_POLICY|WAIVERS_GRANTED|QUALITY_GATE|USER_SIGNATURE|RISK_TIER|WP_ID)(?:_\w+)?)$"
 )
 _KEY = re.compile(
     r"^[ \t]*+(?:[-*+][ \t]++)?(\*{0,2})`?([A-Za-z][A-Za-z0-9 _/-]{0,40}?)`?[ \t]*(\*{0,2})[ \t]*:"
@@ -122,16 +125,22 @@ def _label_pattern(name: str) -> re.Pattern[str]:
     )
 
 
-def items_below(lines: PacketLines, where: range, label_indent: int = -1) -> tuple[list[Item], list[Item]]:
+def items_below(
+    lines: PacketLines, where: range, label_indent: int = -1, *, whole: bool = False
+) -> tuple[list[Item], list[Item]]:
     """The items in those lines, nested by indentation, and the non-blank lines of fences among them.
 
     The list ends at a heading, at the next label, at text that stands alone after a blank line, and, under
     a bulleted label, at the next bullet on the label's level.
+
+    Args:
+        whole: the lines are one section that is nothing but a list: it goes on after headings, titles and text,
+            which are no items, and ends at a field of the packet alone. Else what follows would be lost unseen.
     """
     flat: list[Item] = []
     plain: list[Item] = []
     fenced: list[Item] = []
-    after_blank = False
+    after_blank = beside = False
     for number in where:
         text, kind = lines.live[number], lines.kinds[number]
         if kind is not LineKind.TEXT:
@@ -141,7 +150,8 @@ def items_below(lines: PacketLines, where: range, label_indent: int = -1) -> tup
         if not text.strip():
             after_blank = True
             continue
-        if heading_of_line(text):
+        is_title = heading_of_line(text) is not None
+        if is_title and not whole:
             break
         bullet = _BULLET.match(text)
         indent = _indent(text)
@@ -150,8 +160,11 @@ def items_below(lines: PacketLines, where: range, label_indent: int = -1) -> tup
             if indent <= label_indent or _ends_list(content, indent, flat):
                 break
             flat.append(Item(number, indent, [_BOX.sub("", content)]))
-        elif _LABEL.match(text.strip()) and (not flat or indent <= flat[0].indent):
+            beside = False
+        elif (_is_field if whole else _LABEL.match)(text.strip()) and (not flat or indent <= flat[0].indent):
             break
+        elif flat and whole and (beside or is_title or (after_blank and indent <= flat[-1].indent)):
+            beside = True
         elif flat and (not after_blank or indent > flat[-1].indent):
             flat[-1].parts.append(text.strip())
         elif flat:
@@ -163,14 +176,23 @@ def items_below(lines: PacketLines, where: range, label_indent: int = -1) -> tup
 
 
 def _ends_list(content: str, indent: int, flat: list[Item]) -> bool:
-    """Whether a bullet is the next label: `OUT_OF_SCOPE:` on the level of the items before it.
+    """Whether a bullet is the next label: `OUT_OF_SCOPE:` on the level of the items before it."""
+    return bool(flat) and indent <= flat[0].indent and _is_field(content)
 
-    `BREAKING: the argument is gone for good` is an item: a sentence that begins with one capital word of no field.
+
+def _is_field(text: str) -> bool:
+    """Whether a line is a field of a packet. Any other name before a colon begins an item.
+
+    `REQ-2: it is logged`, `**Speed:** as before`, `BREAKING: the argument is gone`: a list that ended there would
+    lose the rest without a word.
     """
-    said = _SENTENCE.match(content)
-    if said is not None and said.group(1) not in _FIELDS:
+    pair = key_of_line(text, 0) if _LABEL.match(text) else None
+    if pair is None:
         return False
-    return bool(_LABEL.match(content)) and (not flat or indent <= flat[0].indent) and bool(flat)
+    if pair.key in _FIELDS or _LIST_NAME.match(pair.key):
+        return True
+    is_named = "_" in pair.key and pair.key.isascii() and not any(sign.isdigit() for sign in pair.key)
+    return is_named and not pair.bold and pair.key in text and len(pair.value.split()) < 3
 
 
 def _nested(flat: list[Item]) -> list[Item]:

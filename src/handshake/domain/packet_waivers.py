@@ -15,6 +15,11 @@ _DENIED = re.compile(
     r"|\b(?:denied|rejected|revoked|withdrawn|expired|refused)\b|^\W*(?:none|n/a)\b",
     re.IGNORECASE,
 )
+_UNSURE = re.compile(
+    r"~~|\b(?:pending|requested|proposed|declined|awaiting|draft|example|never|withdraw|revoke|unapproved)\b"
+    r"|\bnot\s+(?:yet|covered|cover)\b|n't\b|\bexcept\b|\bno\s+approval\b",
+    re.IGNORECASE,
+)
 _REPORT = re.compile(r"\bVALIDATION[ _-]REPORT\b", re.IGNORECASE)
 _VERDICT = re.compile(
     r"^[ \t]*+(?:[-*+][ \t]++)?\**(?:VALIDATION[ _]|FINAL[ _])?VERDICT\**[ \t]*:?\**[ \t]*:?[ \t]*[*`]*(PASS|FAIL)\b",
@@ -69,6 +74,9 @@ def _waiver_of(item: Item, text: str) -> tuple[Waiver | None, str]:
     found = _WAIVER_ID.search(without_paths)
     if not found or not paths:
         return None, "it has no id" if not found else "it names no path"
+    unsure = _UNSURE.search(without_paths)
+    if unsure:
+        return None, f"`{unsure.group()}` leaves open whether it was granted"
     unique = tuple(dict.fromkeys(paths))
     waiver = Waiver(
         waiver_id=found.group(1).rstrip("-"),

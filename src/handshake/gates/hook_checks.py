@@ -85,7 +85,8 @@ def check_push(repo: Repository, _arguments: Sequence[str], given: str) -> list[
     settings = _settings(repo)
     findings: list[Finding] = []
     for line in (given or _pushed_by_framework(repo)).splitlines():
-        local_ref, local_sha, remote_ref, remote_sha = line.split(" ")
+        # what was pushed is named as it was typed: `HEAD@{2 days ago}` holds blanks
+        local_ref, local_sha, remote_ref, remote_sha = line.rsplit(" ", 3)
         if set(local_sha) == _ZEROS:
             continue
         branches = [ref.removeprefix("refs/heads/") for ref in (local_ref, remote_ref)]
