@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import sqlite3
 import zlib
 
@@ -27,13 +28,15 @@ from handshake.context.guards import (
     index_drift,
     retrieval_budget,
 )
-from handshake.context.injection import PATTERNS
+from handshake.context.injection import PATTERNS, contains
 from handshake.context.plan import query_plan, route_taken
 from handshake.context.sources import read_source
 from handshake.context.worktree import with_pack
 from handshake.domain.canonical import sha256_hex
 from handshake.domain.context import ContextPack, EvidenceBudgets, IdsHash, ids_hash
 from handshake.domain.errors import ExitCode
+from handshake.domain.packet_lines import read_lines
+from handshake.domain.packet_waivers import read_waivers
 from handshake.domain.reply import EditOutcome
 from handshake.source.index import SourceIndex
 
@@ -395,3 +398,13 @@ def test_an_injection_at_a_failing_line_outside_the_micro_task_is_found(request_
     with pytest.raises(PromptInjectionFound) as caught:
         compile_context(request_for(previous=previous))
     assert (caught.value.file, caught.value.line_number) == ("helper.py", 2)
+
+
+def test_the_waiver_that_the_error_offers_is_one_that_counts() -> None:
+    found = PromptInjectionFound(file="app/a.py", line=3, pattern="ignore previous", excerpt="# ignore previous")
+    offered = re.search(r"write `(- .*)` under", found.next_step)
+    assert offered, found.next_step
+    (waiver,), remarks = read_waivers(read_lines(f"## WAIVERS GRANTED\n{offered[1]}\n".encode()), "packet.md")
+    assert waiver.paths == ("app/a.py",)
+    assert contains(waiver.text, "ignore previous")
+    assert remarks == []

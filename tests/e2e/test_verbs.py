@@ -203,3 +203,16 @@ def test_the_seed_packet_is_planned_where_it_is_present(shop):
     assert len(plan["criteria"]) == 7
     assert all(plan["criteria"].values())
     assert "proc.exec:cargo" in done.stderr  # a run would be refused: the configuration does not allow cargo
+
+
+def test_a_command_that_no_shell_reads_is_planned_and_refused_in_one_line(shop):
+    command = "python -m unittest discover -s tests -t ."
+    shop.drop(lambda text: text.replace(command, "python -m unittest 'tests"))
+    planned = shop.handshake("plan", WP)
+    assert "MT-001" in planned.stdout
+    assert f"a run would be refused: TEST_PLAN of {WP}: the command cannot be parsed" in planned.stderr
+    shop.serve()
+    shop.configure()
+    refused = shop.handshake("run", WP, code=2)
+    assert f"Next: mend the command in the packet, then: handshake plan {WP}" in refused.stderr
+    assert not shop.git("branch", "--list", "feat/*")

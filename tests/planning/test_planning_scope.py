@@ -52,12 +52,19 @@ def expanded(*entries: str, mentioned: tuple[str, ...] = ()) -> ScopedFiles:
         ("BOARD.md", (), ()),
         ("docsy", ("docsy/y.md",), ()),
         ("none/*.py", (), ()),
+        ("none/", (), ()),
     ],
 )
 def test_an_entry(entry: str, modify: tuple[str, ...], create: tuple[str, ...]) -> None:
     files = expanded(entry)
     assert (files.modify, files.create) == (modify, create)
     assert files.all or files.skipped
+
+
+def test_a_folder_that_is_not_there_is_no_file_to_make() -> None:
+    assert expanded("none/", "top.py").skipped == (("none", "it is a folder and not in the tree"),)
+    named = expanded("none/", mentioned=("none/a.py",))
+    assert (named.create, named.skipped) == (("none/a.py",), ())
 
 
 def test_the_whole_repository_less_governance() -> None:

@@ -146,3 +146,20 @@ def test_toolchains_under_the_home_are_shown_and_found(tmp_path: Path, folder: s
     assert home / ".ssh" not in shown
     if variable is not None:
         assert clean_environment(worktree, inherited, home="/h", tmp="/t")[variable] == str(home / folder)
+
+
+@pytest.mark.parametrize("closed", ["an entry", "its file"])
+def test_a_search_path_that_cannot_be_looked_into_stops_nothing(tmp_path: Path, closed: str) -> None:
+    worktree, entry = tmp_path / "tree", tmp_path / "venv" / "bin"
+    worktree.mkdir()
+    entry.mkdir(parents=True)
+    if closed == "an entry":  # as a folder of root's is to others: stat fails, and not with ENOENT
+        entry = tmp_path / ("x" * 300) / "bin"
+    else:
+        if not Path("/proc/self/mem").exists():
+            pytest.skip("no file here that exists and cannot be read, for root too")
+        (entry.parent / "pyvenv.cfg").symlink_to("/proc/self/mem")
+    shown = readable_prefixes(
+        worktree, {"HOME": str(tmp_path / "home"), "PATH": os.pathsep.join([str(entry), "/usr/bin"])}
+    )
+    assert (entry in shown) == (closed == "its file")

@@ -24,8 +24,8 @@ class PromptInjectionFound(JobPoisoned):
     def __init__(self, *, file: str, line: int, pattern: str, excerpt: str) -> None:
         super().__init__(
             f"PromptInjectionGuard: {file}:{line} holds {pattern!r}: {excerpt}",
-            next_step=f"look at {file}:{line}; if the words are lawful, name the path and {pattern!r} under "
-            "WAIVERS GRANTED in the packet and start a new job",
+            next_step=f"look at {file}:{line}; if the words are lawful, write `- CX-573F-01: `{file}`: {pattern}, "
+            "REASON` under WAIVERS GRANTED in the packet and start a new job",
         )
         self.guard = "PromptInjectionGuard"
         self.file = file

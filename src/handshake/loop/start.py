@@ -6,7 +6,7 @@ from handshake.config.failpoints import failpoint
 from handshake.domain.artifact import handle_for
 from handshake.domain.canonical import committed_json, hash_of
 from handshake.domain.clock import sorted_after
-from handshake.domain.errors import JobRefused, PacketRefused, UsageError
+from handshake.domain.errors import CapabilityViolation, JobRefused, PacketRefused, UsageError
 from handshake.domain.job import (
     PROFILE_ID,
     ExecutionState,
@@ -114,7 +114,11 @@ def make_plan(
 
 
 def denied_programs(around: Surroundings, plan: Plan) -> list[str]:
-    """The capabilities that the plan's commands need and the configuration does not grant, sorted."""
+    """The capabilities that the plan's commands need and the configuration does not grant, sorted.
+
+    Raises:
+        JobRefused: a command that the shell grammar cannot read.
+    """
     checks = check_commands(around, plan)
     return sorted({check.capability_id for check in checks if check.decision_outcome == "deny"})
 
@@ -123,8 +127,7 @@ def refuse_denied_commands(around: Surroundings, packet: Packet, plan: Plan) -> 
     """See that every program of the plan may run, before anything is written.
 
     Raises:
-        JobRefused: a verify command reaches beyond the allow-list.
-        CapabilityViolation: a command that the shell grammar cannot read.
+        JobRefused: a verify command reaches beyond the allow-list, or the shell grammar cannot read it.
     """
     names = ", ".join(denied_programs(around, plan))
     if names:
@@ -138,12 +141,20 @@ def check_commands(around: Surroundings, plan: Plan) -> list[CapabilityCheck]:
     """Every program of every verify command against the profile: the check at job creation.
 
     Raises:
-        CapabilityViolation: a command that the shell grammar cannot read.
+        JobRefused: a command that the shell grammar cannot read.
     """
     profile = profiles_of(around.repo.root, around.settings.commands.allow)["Coder"]
     commands = {spec.command for mt in plan.definitions for spec in mt.verify} | set(plan.test_plan)
-    programs = sorted({program for command in commands for program in programs_of(command)})
-    return [decide(profile, f"proc.exec:{program}", stage="creation") for program in programs]
+    programs: set[str] = set()
+    for command in sorted(commands):
+        try:
+            programs.update(programs_of(command))
+        except CapabilityViolation as error:
+            raise JobRefused(
+                f"TEST_PLAN of {plan.wp_id}: {error.what}",
+                next_step=f"mend the command in the packet, then: handshake plan {plan.wp_id}",
+            ) from None
+    return [decide(profile, f"proc.exec:{program}", stage="creation") for program in sorted(programs)]
 
 
 def new_job(

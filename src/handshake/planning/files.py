@@ -40,6 +40,7 @@ class ScopeEntries:
 
     def __init__(self, entries: tuple[str, ...], governance: tuple[str, ...]) -> None:
         self.entries = tuple(dict.fromkeys(normal_path(entry) for entry in entries))
+        self.folders = frozenset(normal_path(entry) for entry in entries if entry.strip().endswith("/"))
         self._governance = governance
 
     def is_governance(self, path: str) -> bool:
@@ -94,9 +95,10 @@ def expand_scope(entries: ScopeEntries, project: Project, mentioned: tuple[str, 
             matched = [path for path in project.paths if entry == "." or path.startswith(entry + "/")]
         if mounted := [place for place in project.submodules if in_scope(place, (entry,)) or entry == "."]:
             skipped.update(dict.fromkeys(mounted, _SUBMODULE))
-        elif not matched and (entry == "." or has_glob(entry)):
-            skipped[entry] = "nothing in the tree matches it"
         elif not matched and not _is_folder_to_be(entry, entries, mentioned):
+            if reason := _why_no_file(entry, entries):
+                skipped[entry] = reason
+                continue
             create.add(entry)
             named.add(entry)
         modify.update(matched)
@@ -118,6 +120,13 @@ def expand_scope(entries: ScopeEntries, project: Project, mentioned: tuple[str, 
 
 def _is_folder(path: str, project: Project) -> bool:
     return any(other.startswith(path + "/") for other in project.paths)
+
+
+def _why_no_file(entry: str, entries: ScopeEntries) -> str | None:
+    """Why an entry that matches nothing is not the name of a file to make."""
+    if entry == "." or has_glob(entry):
+        return "nothing in the tree matches it"
+    return "it is a folder and not in the tree" if entry in entries.folders else None
 
 
 def _is_folder_to_be(entry: str, entries: ScopeEntries, mentioned: tuple[str, ...]) -> bool:

@@ -131,17 +131,24 @@ def readable_prefixes(worktree: Path, inherited: Mapping[str, str]) -> list[Path
 
 def _around(entry: Path) -> list[Path]:
     """What a search path entry needs beside it: a virtual environment whole, its base, or a toolchain under /opt."""
-    places = [entry]
     config = entry.parent / "pyvenv.cfg"
-    if config.is_file():
-        places.append(entry.parent)
-        for line in config.read_text(encoding="utf-8", errors="replace").splitlines():
-            key, _, value = line.partition("=")
-            if key.strip() == "home" and value.strip():
-                places.append(Path(value.strip()).parent)
-    elif (entry.parent / "conda-meta").is_dir() or str(entry).startswith(_WHOLE):
-        places.append(entry.parent)
-    return places
+    try:
+        if config.is_file():
+            return [entry, entry.parent, *_base_of(config)]
+        whole = (entry.parent / "conda-meta").is_dir() or str(entry).startswith(_WHOLE)
+    except OSError:
+        return []  # somebody else's folder, which this user may not look into
+    return [entry, entry.parent] if whole else [entry]
+
+
+def _base_of(config: Path) -> list[Path]:
+    """Where the interpreter behind a virtual environment lies; nothing if its file cannot be read."""
+    try:
+        lines = config.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    pairs = [line.partition("=") for line in lines]
+    return [Path(value.strip()).parent for key, _, value in pairs if key.strip() == "home" and value.strip()]
 
 
 def _with_target(place: Path) -> list[Path]:
