@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from handshake.config.failpoints import NAMES
+from handshake.domain.decision import HumanDecision
+from handshake.domain.decision_file import read_decision
 from handshake.domain.states import JOB_TRANSITIONS, PHASE_TRANSITIONS, mermaid
 
 FENCE = re.compile(r"^(`{3,})[^\n]*\n.*?^\1$", re.DOTALL | re.MULTILINE)
@@ -144,3 +146,12 @@ def test_the_picture_brings_its_own_everything(root: Path) -> None:
     assert "not&#160;true" in svg
     assert "escalates" in svg
     assert "completed" in svg
+
+
+def test_the_decision_by_hand_is_one_that_is_read(root: Path) -> None:
+    text = (root / "docs" / "decisions" / "0016-decisions-are-files.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
+    decision = read_decision(example.encode(), "the example")
+    assert (decision.decision, decision.number) == ("continue", 1)
+    optional = {name for name, field in HumanDecision.model_fields.items() if not field.is_required()}
+    assert all(re.search(rf"\b{name}\b", example) for name in optional - {"schema_version"})

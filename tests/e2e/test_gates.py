@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +16,8 @@ import yaml
 from run_records import BRANCH, TRACK, WP, end_state, retold_json, small_packet, tiny_packet
 
 from handshake.config.shipped import shipped
+from handshake.domain.clock import SystemClock
+from handshake.repo.locks import RunLock
 
 EDIT_OF_A_TEST = """FILE: tests/test_pricing.py
 ```python
@@ -273,6 +276,14 @@ def test_continue_with_a_note_starts_the_task_again(stuck):
     assert f"Next: handshake run {WP}" in said.stdout
     again = stuck.handshake("decide", WP, "continue", code=2)
     assert "answered already" in again.stderr
+    told = stuck.json("status", WP)["runs"][0]["next"]
+    assert told == [
+        "answered: continue, by user@example.org: nineteen, not seven",
+        f"resume: handshake run {WP}",
+    ]
+    with RunLock(stuck.root / ".git" / "handshake" / "locks" / f"{WP}.lock", SystemClock()):
+        told = stuck.json("status", WP)["runs"][0]["next"]  # while a process has it, nobody is told to start another
+    assert told[1:] == [f"runs:  process {os.getpid()} on {socket.gethostname()}", f"pause: handshake pause {WP}"]
     stuck.handshake("run", WP)
     [resumed] = events(stuck, "MT-008")
     assert (resumed["decision"], resumed["decided_by"]) == ("continue", "user@example.org")
@@ -360,6 +371,8 @@ def test_a_decision_from_another_machine_is_checked_then_followed(stuck):
         push_decision(stuck, other, job["job_id"], text)
         refused = stuck.handshake("run", WP, code=2)
         assert said in refused.stderr and "decisions/001.yaml" in refused.stderr and "Next: " in refused.stderr
+        told = stuck.json("status", WP)["runs"][0]["next"]
+        assert told[0].startswith("refused: ") and said in told[0] and f"handshake decide {WP}" in told[-1]
         assert job_of(stuck)["status"] == "awaiting_user"
     push_decision(stuck, other, job["job_id"], yaml.safe_dump(right))
     stuck.handshake("run", WP)

@@ -141,6 +141,22 @@ def test_a_merge_that_would_conflict_is_said_before(finished):
     assert finished.git("status", "--porcelain") == "?? .handshake/" or finished.git("status", "--porcelain") == ""
 
 
+def test_an_open_change_that_stops_the_merge_is_said_before(finished):
+    (finished.root / "elsewhere.txt").write_text("does not matter\n")
+    assert finished.json("status", WP)["runs"][0]["in_the_way"] == []
+    place = finished.root / "docs" / "task_packets" / f"{WP}.md"
+    before = place.read_bytes()
+    place.write_bytes(before + b"\nA thought of mine.\n")
+    row = finished.json("status", WP)["runs"][0]
+    assert row["in_the_way"] == [f"docs/task_packets/{WP}.md"]
+    assert row["next"][0].startswith("beware: commit or stash first") and WP in row["next"][0]
+    with pytest.raises(subprocess.CalledProcessError):
+        follow(finished)  # so it is
+    place.write_bytes(before)
+    follow(finished)
+    assert finished.json("status", WP)["runs"][0]["merge"] == "merged"
+
+
 def test_what_goes_on_is_not_cleaned(shop, solver):
     shop.borrow(solver)
     shop.configure(levels=1, policy={"pause_points": ["MT-001"]})

@@ -42,7 +42,8 @@ def decide_there(shop, *args):
 
 
 def test_steps_are_pushed_and_a_colleague_decides(team):
-    team.handshake("run", WP, code=3)
+    started = team.handshake("run", WP, code=3)
+    assert "origin: " not in started.stderr  # a branch that is yet to come is no failed push
     assert on_origin(team) == team.git("rev-parse", TRACK)
     decide_there(team, "continue", "--note", "fine by me")
     assert on_origin(team) != team.git("rev-parse", TRACK)

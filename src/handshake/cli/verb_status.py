@@ -183,6 +183,7 @@ def describe(run: Run, *, try_merge: bool = False) -> dict[str, Any]:
         "remote": remote_of(run),
         "merge": merge.state,
         "conflicts": merge.conflicts,
+        "in_the_way": merge.in_the_way,
         "next": next_commands(run, merge),
     }
 
@@ -197,15 +198,38 @@ def next_commands(run: Run, merge: MergeState | None = None) -> list[str]:
     if job.status in (JobStatus.COMPLETED, JobStatus.COMPLETED_WITH_ISSUES):
         return _after_completion(run, merge or merge_state(run.around.repo, job))
     if job.status is JobStatus.AWAITING_USER:
-        return [
-            f"look:   handshake show {wp}/{run.progress.current_state.active_mt}",
-            f"decide: handshake decide {wp} continue|skip|abort",
-        ]
+        return _at_a_gate(run)
     if job.status is JobStatus.FAILED:
         return [f"look:  handshake log {wp}", f"again: handshake run {wp} --again"]
     if run.ended:
         return [f"look: handshake log {wp}"]
-    return [f"resume: handshake run {wp}"]
+    return _goes_on(run) or [f"resume: handshake run {wp}"]
+
+
+def _at_a_gate(run: Run) -> list[str]:
+    """Answer it; or, where that was done, what follows the answer."""
+    from handshake.domain.errors import DecisionRefused
+    from handshake.loop.decisions import answer_at
+
+    wp = run.job.wp_id
+    look = f"look:   handshake show {wp}/{run.progress.current_state.active_mt}"
+    try:
+        answer = answer_at(run.branch, run.tip, run.job) if run.tip else None
+    except DecisionRefused as why:
+        return [f"refused: {why.what}", look, f"decide: handshake decide {wp} continue|skip|abort"]
+    if answer is None:
+        return [look, f"decide: handshake decide {wp} continue|skip|abort"]
+    said = f"answered: {answer.decision}, by {answer.by}"
+    return [said, *(_goes_on(run) or [f"resume: handshake run {wp}"])]
+
+
+def _goes_on(run: Run) -> list[str]:
+    """Which process runs it, and how it is stopped; nothing where none does."""
+    from handshake.repo.locks import living_owner
+
+    wp = run.job.wp_id
+    owner = living_owner(run.around.repo.state_dir / "locks" / f"{wp}.lock", run.around.clock)
+    return [f"runs:  process {owner.pid} on {owner.host}", f"pause: handshake pause {wp}"] if owner else []
 
 
 def _after_completion(run: Run, merge: MergeState) -> list[str]:
@@ -214,6 +238,10 @@ def _after_completion(run: Run, merge: MergeState) -> list[str]:
     log = f"log:    handshake log {wp}"
     if merge.state == "ready":
         warning = [f"beware: merging conflicts in {', '.join(merge.conflicts)}"] if merge.conflicts else []
+        if merge.in_the_way:
+            warning.append(
+                f"beware: commit or stash first, git merges over no open change: {', '.join(merge.in_the_way)}"
+            )
         return [*warning, *merge.steps, log]
     said = {"merged": f"merged into {base}", "gone": f"{run.job.workspace.wp_branch} is gone"}[merge.state]
     left = run.around.repo.branch_tip(run.job.workspace.wp_branch) is not None

@@ -18,11 +18,15 @@ MERGES_ALONE = (2, 38, 0)
 
 @dataclass(frozen=True)
 class MergeState:
-    """How far a WP branch is from the base branch. `conflicts` is None where it was not asked or git cannot say."""
+    """How far a WP branch is from the base branch. `conflicts` is None where it was not asked or git cannot say.
+
+    `in_the_way`: files with changes of yours that are not committed, which git will not merge over.
+    """
 
     state: Literal["unfinished", "ready", "merged", "gone"]
     steps: tuple[str, ...] = ()
     conflicts: tuple[str, ...] | None = None
+    in_the_way: tuple[str, ...] = ()
 
 
 def merge_state(repo: Repository, job: Job, *, try_it: bool = False) -> MergeState:
@@ -42,12 +46,22 @@ def merge_state(repo: Repository, job: Job, *, try_it: bool = False) -> MergeSta
     steps = [f"review: handshake review {job.wp_id}"]
     if repo.head_branch() != space.base_branch:
         steps.append(f"first:  git switch {shlex.quote(space.base_branch)}")
-    dropped = repo.root / space.packet_path
-    if dropped.is_file() and repo.tree(base).mode(space.packet_path) is None:
+    moved_away = (repo.root / space.packet_path).is_file() and repo.tree(base).mode(space.packet_path) is None
+    if moved_away:
         place = shlex.quote(space.packet_path)
         steps.append(f"first:  mv {place} {place}.dropped  (the branch brings it along)")
     steps.append(f"merge:  git merge --no-ff {space.wp_branch}")
-    return MergeState("ready", tuple(steps), conflicts_of(repo, base, tip) if try_it else None)
+    if not try_it:
+        return MergeState("ready", tuple(steps))
+    in_the_way = not_committed(repo, base, tip) - ({space.packet_path} if moved_away else set())
+    return MergeState("ready", tuple(steps), conflicts_of(repo, base, tip), tuple(sorted(in_the_way)))
+
+
+def not_committed(repo: Repository, base: str, tip: str) -> set[str]:
+    """The files of the merge that the user's checkout holds otherwise than its head does, or untracked."""
+    touched = set(repo.git.names("diff", "--name-only", "--no-renames", "-z", f"{base}...{tip}"))
+    rows = repo.git.names("status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=all")
+    return touched & {row[3:] for row in rows}
 
 
 def conflicts_of(repo: Repository, base: str, tip: str) -> tuple[str, ...] | None:

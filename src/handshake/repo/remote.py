@@ -26,8 +26,10 @@ class TrackingRemote:
         self._fetched = f"refs/remotes/{remote}/{below}"
 
     def push(self, wp_id: str) -> str | None:
-        """Push one branch, forward only. Why it could not be, or None."""
+        """Push one branch, forward only. Why it could not be, or None; a branch yet to come is no failure."""
         ref = f"{self._prefix}/{wp_id}"
+        if self._repo.ref_target(ref) is None:
+            return None
         result = self._repo.git.run("push", "--quiet", "--no-verify", self.remote, f"{ref}:{ref}", check=False)
         return None if result.code == 0 else result.reason
 
