@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from handshake.domain.errors import EnvironmentProblem
 from handshake.gates.hooks import MARK, NAMES, hook_states, hooks_folder, install_hooks, uninstall_hooks
 from handshake.repo.git import find_repository
 
@@ -70,6 +71,12 @@ def test_the_folder_is_where_git_looks(project, tmp_path_factory) -> None:
     # git itself agrees
     asked = project.git("-C", str(elsewhere / "linked"), "rev-parse", "--git-path", "hooks")
     assert Path(asked) == elsewhere / "all"
+
+
+def test_where_no_folder_is_nothing_is_installed_and_the_setting_is_named(project) -> None:
+    project.git("config", "core.hooksPath", os.devnull)
+    with pytest.raises(EnvironmentProblem, match=r"core\.hooksPath names .* no folder"):
+        install_hooks(find_repository(project.root))
 
 
 def test_hooks_that_cannot_be_moved_aside_are_left_alone(project) -> None:

@@ -500,6 +500,32 @@ def test_a_scope_that_comes_with_the_work_was_signed_by_nobody(project) -> None:
     only("error HSK-POST-SCOPE the packet was signed in the same step that brought src/app.py", judge(project))
 
 
+def test_a_merge_may_not_bring_scope_and_work_at_once(project) -> None:
+    text = project.read(project.packet_path)
+    (project.root / project.packet_path).unlink()
+    project.commit("no packet")
+    project.git("branch", "side")
+    project.git("checkout", "-q", "-b", "feat/WP-1-Demo-v1")
+    project.write("lib/one.txt", "1\n")
+    project.commit("one")
+    project.git("checkout", "-q", "side")
+    project.write("lib/two.txt", "2\n")
+    project.commit("two")
+    project.git("checkout", "-q", "feat/WP-1-Demo-v1")
+    project.git("merge", "-q", "--no-ff", "--no-commit", "side")
+    project.write(project.packet_path, text)
+    project.commit("the merge, and the packet")
+    finish(project)
+    assert judge(project) == []  # the merge brings the packet alone: what it merges was there before
+    project.git("reset", "-q", "--hard", "HEAD~2^")
+    project.git("merge", "-q", "--no-ff", "--no-commit", "side")
+    project.write(project.packet_path, text.replace(b"  - lib/\n", b"  - lib/\n  - evil.txt\n"))
+    project.write("evil.txt", "3\n")
+    project.commit("the merge, the packet, and work")
+    finish(project)
+    assert any("signed in the same step that brought evil.txt" in line for line in judge(project))
+
+
 def test_the_scope_counts_from_the_version_that_was_signed(project) -> None:
     text = project.read(project.packet_path)
     draft = text.replace(b"demo010120260101", b"<pending>").replace(b"  - lib/\n", b"  - lib/\n  - other/\n")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from handshake.config.shipped import shipped
+from handshake.domain.errors import EnvironmentProblem
 from handshake.repo.atomic import write_durably
 from handshake.repo.git import Repository
 
@@ -91,8 +92,17 @@ def _is_ours(place: Path) -> bool:
 
 
 def install_hooks(repo: Repository) -> list[tuple[str, str]]:
-    """Put the hooks there, and say for each what was done: wrote, kept (ours already), or skipped (and why)."""
+    """Put the hooks there, and say for each what was done: wrote, kept (ours already), or skipped (and why).
+
+    Raises:
+        EnvironmentProblem: git is told to look for hooks where no folder is (`/dev/null`, as some switch hooks off).
+    """
     folder = hooks_folder(repo)
+    if folder.exists() and not folder.is_dir():
+        raise EnvironmentProblem(
+            f"core.hooksPath names {folder}, which is no folder: git runs no hooks here",
+            next_step="git config --show-origin core.hooksPath, mend it, then: handshake hooks install",
+        )
     if not folder.is_dir():
         folder.mkdir(parents=True)
         _made_note(repo).write_text(str(folder), encoding="utf-8")

@@ -92,7 +92,8 @@ def _work_beside(repo: Repository, revision: str, path: str) -> tuple[str, ...]:
     """What else than papers a step changed: a commit against its parent, a bare tree against HEAD."""
     kind = repo.git.text("cat-file", "-t", revision)
     if kind == "commit":
-        command = ["diff-tree", "-r", "--root", "--no-commit-id", "--name-only", "--no-renames", "-z", revision]
+        # -c: of a merge, what is in it and in none of its parents; without it git shows nothing (git-diff-tree(1))
+        command = ["diff-tree", "-r", "-c", "--root", "--no-commit-id", "--name-only", "--no-renames", "-z", revision]
     else:
         parent = repo.resolve("HEAD") or repo.git.run("mktree", input=b"").stdout.decode().strip()
         command = ["diff-tree", "-r", "--name-only", "--no-renames", "-z", parent, revision]
