@@ -195,6 +195,17 @@ def test_a_push_by_another_name_is_judged(hooked, tmp_path) -> None:
     refused(hooked.try_git("push", "-q", "origin", f"HEAD:refs/heads/{BRANCH}", f"main:{latin}2"), "C701-G05")
 
 
+def test_a_forced_push_over_what_is_not_here_cannot_be_judged(hooked, tmp_path) -> None:
+    subprocess.run(["git", "clone", "-q", "--bare", str(hooked.root), str(tmp_path / "remote.git")], check=True)
+    hooked.git("remote", "add", "origin", str(tmp_path / "remote.git"))
+    command = ["git", "clone", "-q", "-b", "main", str(tmp_path / "remote.git"), str(tmp_path / "other")]
+    subprocess.run(command, check=True)
+    other = hooked.moved_to(tmp_path / "other")
+    other.commit("what only the remote has")
+    other.git("push", "-q", "origin", "main")
+    refused(hooked.try_git("push", "-qf", "origin", f"{BRANCH}:main"), "HSK-REVIEW-UNKNOWN", "git fetch")
+
+
 def test_the_base_branch_may_be_merged_into_a_wp_branch(hooked) -> None:
     work(hooked)
     hooked.git("add", "-A")

@@ -91,7 +91,8 @@ def check_push(repo: Repository, _arguments: Sequence[str], given: str) -> list[
             continue
         branches = [ref.removeprefix("refs/heads/") for ref in (local_ref, remote_ref)]
         if settings.base_branch in branches and set(remote_sha) != _ZEROS:
-            findings += _arrivals(repo, settings, remote_sha, local_sha)
+            here = repo.resolve(remote_sha) is not None
+            findings += _arrivals(repo, settings, remote_sha, local_sha) if here else _unknown(remote_ref, remote_sha)
         branch = next((name for name in branches if name.startswith(WP_BRANCH)), None)
         base = left_base_at(repo, settings.base_branch, local_sha) if branch else local_sha
         if branch and base != local_sha:
@@ -99,6 +100,14 @@ def check_push(repo: Repository, _arguments: Sequence[str], given: str) -> list[
                 repo, settings, base, local_sha, packet_path(settings, branch.removeprefix("feat/"))
             )
     return findings
+
+
+def _unknown(ref: str, tip: str) -> list[Finding]:
+    """A forced push over commits that are not here: what it would bring cannot be told."""
+    what = f"the remote's {tip[:12]} is not here, so that what arrives cannot be judged"
+    return [
+        Finding(severity="error", code="HSK-REVIEW-UNKNOWN", file=ref, what=what, mend="git fetch, then push again")
+    ]
 
 
 def _pushed_by_framework(repo: Repository) -> str:
