@@ -109,6 +109,18 @@ def test_cancel_ends_a_run_at_once_and_for_good(tiny):
     tiny.handshake("run", WP, "--again")
 
 
+def test_an_answer_can_be_taken_back_by_a_cancel(tiny, solver):
+    tiny.configure(levels=1, policy={"pause_points": ["MT-001"]})
+    tiny.handshake("run", WP, code=3)
+    tiny.handshake("decide", WP, "continue")
+    calls = len(solver.calls())
+    assert f"{WP}: cancelled" in tiny.handshake("cancel", WP, "--note", "on second thoughts").stdout
+    assert [row["decision"] for row in decisions(tiny)] == ["continue", "cancel"]
+    assert tiny.event_rows("FR-EVT-MT-011") == [{"reason": "cancelled by user@example.org: on second thoughts"}]
+    tiny.handshake("run", WP, code=4)
+    assert len(solver.calls()) == calls
+
+
 def test_what_is_asked_while_nothing_runs_is_followed_by_the_next_run(tiny):
     tiny.handshake("cancel", WP, code=2)
     begun(tiny).send_signal(signal.SIGKILL)

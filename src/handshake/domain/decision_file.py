@@ -60,7 +60,8 @@ def check_decision(decision: HumanDecision, job: Job, where: str) -> HumanDecisi
     if is_terminal(job.status):
         raise DecisionRefused(f"{where} comes too late: {job.wp_id} is {job.status.value}", next_step=status)
     if job.status is JobStatus.AWAITING_USER:
-        if decision.number != job.gate_number:
+        takes_back = decision.decision == "cancel" and decision.number > job.gate_number  # of an answer given before
+        if decision.number != job.gate_number and not takes_back:
             stale = "was answered already" if decision.number < job.gate_number else "is not there yet"
             raise DecisionRefused(
                 f"{where} answers another gate: {decision.number} {stale}, {job.wp_id} stands at {job.gate_number}",

@@ -22,7 +22,7 @@ WRITE_TRIES = 20
 
 
 def answer_at(branch: TrackingBranch, tip: str, job: Job) -> HumanDecision | None:
-    """The answer to the gate at which the job stands, if somebody gave one.
+    """The answer to the gate at which the job stands, if somebody gave one; a cancel that came after it goes before.
 
     Raises:
         DecisionRefused: the file is no decision, or one that does not fit.
@@ -30,7 +30,11 @@ def answer_at(branch: TrackingBranch, tip: str, job: Job) -> HumanDecision | Non
     path = JobPaths(job.job_id).decision(job.gate_number)
     data = branch.read(path, tip)
     where = f"{path} on {branch.ref}"
-    return None if data is None else check_decision(read_decision(data, where), job, where)
+    if data is None:
+        return None
+    answer = check_decision(read_decision(data, where), job, where)
+    later, _ = request_at(branch, tip, job)
+    return later if later is not None and later.decision == "cancel" else answer
 
 
 def request_at(
@@ -92,11 +96,7 @@ def write_decision(
             f"{wp_id} is {run.job.status.value}: there is nothing to decide", next_step=f"handshake status {wp_id}"
         )
     number = run.job.gate_number
-    try:
-        answered = answer_at(run.branch, run.tip, run.job) is not None
-    except DecisionRefused:
-        answered = False
-    if answered:
+    if _is_answered(run):
         raise UsageError(f"gate {number} of {wp_id} is answered already", next_step=f"handshake run {wp_id}")
     answer = HumanDecision(
         wp_id=wp_id,
@@ -132,7 +132,7 @@ def write_request(
     """
     for _ in range(WRITE_TRIES):
         _refuse_if_asked(run, decision)
-        if run.job.status is JobStatus.AWAITING_USER and decision == "cancel":
+        if run.job.status is JobStatus.AWAITING_USER and decision == "cancel" and not _is_answered(run):
             return write_decision(run, "cancel", decided_by=decided_by, decided_at=decided_at, note=note)
         request = HumanDecision(
             wp_id=run.job.wp_id,
@@ -150,6 +150,14 @@ def write_request(
         else:
             return request
     raise StaleOwner(f"{run.branch.ref} keeps moving", next_step=f"handshake {decision} {run.job.wp_id}")
+
+
+def _is_answered(run: Run) -> bool:
+    """Whether the gate has an answer that will be followed; a file that is none does not count."""
+    try:
+        return run.tip is not None and answer_at(run.branch, run.tip, run.job) is not None
+    except DecisionRefused:
+        return False
 
 
 def _refuse_if_asked(run: Run, decision: str) -> None:
