@@ -360,6 +360,23 @@ def test_a_mailbox_without_its_manifest(project):
     assert said(found(project, "mailbox-export"), "export_manifest.json", "it is missing")
 
 
+def test_json_without_end_is_a_finding(project):
+    mailbox(project)
+    for name in ("export_manifest.json", "index.json"):
+        project.write(f"docs/ROLE_MAILBOX/{name}", "[" * 100_000)
+    assert said(found(project, "mailbox-export"), "export_manifest.json", "it is no JSON")
+    deep = '{"a": ' * 400 + '{"body": "x"}' + "}" * 400
+    project.write("docs/ROLE_MAILBOX/export_manifest.json", deep)
+    assert said(found(project, "mailbox-export"), "HSK-VAL-MAILBOX-BODY", "it holds `body`")
+
+
+def test_a_loop_of_links_stops_no_validator(project):
+    (project.root / "src/loop").symlink_to("loop")
+    project.git("add", "-A")
+    assert said(found(project, "git-hygiene"), "HSK-VAL-IGNORE")
+    assert found(project, "scan") == []
+
+
 # -- error-codes, own ones -------------------------------------------------------------------------
 
 

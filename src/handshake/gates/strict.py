@@ -166,7 +166,10 @@ def working_tree(root: Path) -> ReadFile:
     top = root.resolve()
 
     def read(path: str) -> bytes | None:
-        file = (top / path).resolve()
+        try:
+            file = (top / path).resolve()
+        except RuntimeError:  # a loop of links, up to Python 3.12
+            return None
         return file.read_bytes() if file.is_relative_to(top) and file.is_file() else None
 
     return read

@@ -80,7 +80,7 @@ def _json(view: View, path: str, findings: list[Finding]) -> Any:
     else:
         try:
             value = json.loads(data)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             remarks.error("HSK-VAL-MAILBOX", None, f"it is no JSON: {error}", "export the mailbox again")
         else:
             if not isinstance(value, dict) or value.get("schema_version") != SCHEMA:
@@ -134,7 +134,7 @@ def _thread(view: View, path: str) -> list[Finding]:
     for number, line in enumerate(data.decode("utf-8", errors="replace").splitlines()):
         try:
             message = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             remarks.error("HSK-VAL-MAILBOX", number, "the line is no JSON", "export the mailbox again")
             continue
         if not isinstance(message, dict):
@@ -172,8 +172,14 @@ def _is_role(role: object) -> bool:
 
 
 def _body_keys(value: Any) -> set[str]:
-    if isinstance(value, dict):
-        return {key for key in value if key in _BODIES} | {k for item in value.values() for k in _body_keys(item)}
-    if isinstance(value, list):
-        return {key for item in value for key in _body_keys(item)}
-    return set()
+    """The names of message bodies at any depth; what is nested deeply is no reason to fail."""
+    found: set[str] = set()
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            found |= item.keys() & _BODIES
+            waiting += item.values()
+        elif isinstance(item, list):
+            waiting += item
+    return found
