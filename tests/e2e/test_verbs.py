@@ -104,7 +104,8 @@ def test_configuration_that_starts_programs_waits_for_trust(shop):
 def test_the_engines_conform_here(shop):
     checked = shop.json("engines", "check")
     assert checked["ok"]
-    assert {row["engine_id"] for row in checked["checks"]} >= {"engine.shell", "engine.workspace"}
+    assert {row["engine_id"] for row in checked["checks"]} == {"engine.shell", "engine.workspace", "engine.context"}
+    assert len(checked["checks"]) == 24
     assert "engine.shell" in shop.handshake("engines", "check").stdout
 
 

@@ -14,7 +14,7 @@ from handshake.domain.clock import SystemClock, uuid_from
 from handshake.domain.operation import Output
 from handshake.toolbus import bus, conformance
 from handshake.toolbus.capabilities import CapabilityProfile, default_profiles
-from handshake.toolbus.conformance import check_engines
+from handshake.toolbus.conformance import EngineFromAbove, check_engines
 from handshake.toolbus.engine import Answer
 from handshake.toolbus.operations import context_operation, shell_operation
 from handshake.toolbus.sandbox import OffSandbox
@@ -93,11 +93,24 @@ def test_an_engine_that_breaks_a_promise_is_named(monkeypatch: pytest.MonkeyPatc
     assert ("engine.workspace", "evidence") in failed
 
 
+def test_an_engine_from_a_floor_above_is_checked_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def sample(op_id: str) -> Any:
+        return context_operation(op_id, step_id="MT-001_iter-001", mt_id="MT-001", model_id="m", iteration=1)
+
+    def lazy(op: Any, context: Any) -> Answer:
+        return Answer(status="succeeded")
+
+    monkeypatch.setattr(conformance, "_FAILING", {})
+    above = {"engine.context": EngineFromAbove(body=lazy, sample=sample)}
+    assert set(conformance.failing_engines(OffSandbox(), SystemClock(), above)) == {"engine.context"}
+    assert conformance.failing_engines(OffSandbox(), SystemClock()) == {}
+
+
 def test_processes_that_check_at_the_same_time_leave_each_other_alone() -> None:
     """Both look for strays of the same sample; each finds only its own."""
     text = """
 from handshake.domain.clock import SystemClock
-from handshake.toolbus.conformance import failing_engines
+from handshake.loop.conforming import failing_engines
 from handshake.toolbus.sandbox import choose_sandbox
 print(dict(failing_engines(choose_sandbox("off"), SystemClock())))
 """

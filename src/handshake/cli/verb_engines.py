@@ -22,7 +22,7 @@ def check(context: typer.Context, as_json: Json = False) -> None:
     """Run the conformance checks of every engine. Example: handshake engines check"""
     from handshake.config.loading import load_settings
     from handshake.domain.clock import SystemClock
-    from handshake.toolbus.conformance import check_engines
+    from handshake.loop.conforming import check_engines
     from handshake.toolbus.sandbox import choose_sandbox
 
     settings = load_settings(open_repository(context.obj).root, env=os.environ, require_trust=False).settings

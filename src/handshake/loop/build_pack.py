@@ -32,7 +32,7 @@ class ContextEngine:
             PromptInjectionFound, ContextGuardFailed: a guard blocked it.
             EnvironmentProblem: a template is missing or wrong.
             CapabilityViolation: a gate denied it.
-        UsageError: the engine could not make it.
+            UsageError: the engine could not make it.
         """
         operation = context_operation(
             op_id,
@@ -42,7 +42,7 @@ class ContextEngine:
             iteration=request.iteration,
             profile_id=profile_id,
         )
-        self._asked[op_id] = request
+        self.expect(op_id, request)
         try:
             result = refuse_broken_machine(bus.run(operation, stage="iteration"))
         finally:
@@ -51,6 +51,10 @@ class ContextEngine:
             kind = CapabilityViolation if result.status == "denied" else UsageError
             raise kind("; ".join(error.message for error in result.errors))
         return self._made.pop(op_id), sidecar_of(result, result.outputs[0].handle)
+
+    def expect(self, op_id: str, request: ContextRequest) -> None:
+        """Keep what the operation of this id will compile."""
+        self._asked[op_id] = request
 
     def __call__(self, op: PlannedOperation, context: EngineContext, /) -> Answer:
         """Act on a checked operation. Raises as `compile_context`."""

@@ -10,6 +10,7 @@ from handshake.domain.errors import JobRefused, PacketRefused, UsageError, Waits
 from handshake.domain.ledger import StepStatus
 from handshake.loop.activate import read_runnable_packet
 from handshake.loop.build_pack import ContextEngine
+from handshake.loop.conforming import failing_engines
 from handshake.loop.equipment import Equipment
 from handshake.loop.exchange import shared
 from handshake.loop.human import ends_by_hand
@@ -33,7 +34,6 @@ from handshake.repo.workspace import Workspace
 from handshake.source.index import SourceIndex
 from handshake.toolbus.bus import ToolBus
 from handshake.toolbus.capabilities import profiles_of
-from handshake.toolbus.conformance import failing_engines
 from handshake.toolbus.control_groups import clear_left_groups
 from handshake.toolbus.operations import CONTEXT
 from handshake.toolbus.registry import registry_of

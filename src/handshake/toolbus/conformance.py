@@ -9,7 +9,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from handshake.config.failpoints import failpoints_suspended
 from handshake.domain.artifact import handle_for
@@ -21,6 +21,7 @@ from handshake.domain.record import Record
 from handshake.domain.reply import Edit
 from handshake.toolbus.bus import ToolBus
 from handshake.toolbus.capabilities import CapabilityProfile, profile_for
+from handshake.toolbus.engine import Engine
 from handshake.toolbus.operations import SHELL, WORKSPACE, edit_operation, shell_operation
 from handshake.toolbus.registry import LEVELS, shipped_registry
 from handshake.toolbus.sandbox import Sandbox
@@ -38,7 +39,16 @@ class ConformanceFinding(Record):
     reason: str | None = None
 
 
-def check_engines(sandbox: Sandbox, clock: Clock) -> tuple[ConformanceFinding, ...]:
+class EngineFromAbove(NamedTuple):
+    """An engine whose code stands on a floor above: its body, and an operation of it for each id."""
+
+    body: Engine
+    sample: Callable[[str], PlannedOperation]
+
+
+def check_engines(
+    sandbox: Sandbox, clock: Clock, from_above: Mapping[str, EngineFromAbove] | None = None
+) -> tuple[ConformanceFinding, ...]:
     """Run every check on every engine that has a body, in a stable order.
 
     Raises:
@@ -46,10 +56,13 @@ def check_engines(sandbox: Sandbox, clock: Clock) -> tuple[ConformanceFinding, .
     """
     findings: list[ConformanceFinding] = []
     with tempfile.TemporaryDirectory(prefix="handshake-conformance-") as folder:
-        for engine_id, sample in _SAMPLES.items():
+        further = dict(from_above or {})
+        bodies = {engine_id: engine.body for engine_id, engine in further.items()}
+        samples = {**_SAMPLES, **{engine_id: _named(engine.sample) for engine_id, engine in further.items()}}
+        for engine_id, sample in samples.items():
             worktree = Path(folder).resolve() / engine_id
             worktree.mkdir()
-            bench = _Bench(worktree, sandbox, clock)
+            bench = _Bench(worktree, sandbox, clock, bodies)
             for name, check in _CHECKS.items():
                 reason = check(bench, sample)
                 findings.append(
@@ -61,16 +74,18 @@ def check_engines(sandbox: Sandbox, clock: Clock) -> tuple[ConformanceFinding, .
 _FAILING: dict[str, Mapping[str, str]] = {}
 
 
-def failing_engines(sandbox: Sandbox, clock: Clock) -> Mapping[str, str]:
+def failing_engines(
+    sandbox: Sandbox, clock: Clock, from_above: Mapping[str, EngineFromAbove] | None = None
+) -> Mapping[str, str]:
     """Engines that break a promise, each with the first one it breaks: not to be called. Asked once per process.
 
     Raises:
         OSError: no scratch directory can be made.
     """
-    key = sandbox.describe()
+    key = " ".join((sandbox.describe(), *sorted(from_above or {})))
     if key not in _FAILING:
         with failpoints_suspended():
-            failed = [finding for finding in check_engines(sandbox, clock) if not finding.passed]
+            failed = [finding for finding in check_engines(sandbox, clock, from_above) if not finding.passed]
         _FAILING[key] = {found.engine_id: f"{found.check}: {found.reason}" for found in reversed(failed)}
     return _FAILING[key]
 
@@ -78,6 +93,10 @@ def failing_engines(sandbox: Sandbox, clock: Clock) -> Mapping[str, str]:
 def _op_id(name: str) -> str:
     """Another one in each process: what an operation leaves running is found, and killed, by its id."""
     return uuid_from(f"conformance:{os.getpid()}:{name}")
+
+
+def _named(sample: Callable[[str], PlannedOperation]) -> Callable[[str], PlannedOperation]:
+    return lambda name: sample(_op_id(f"from above:{name}"))
 
 
 def _shell_sample(name: str) -> PlannedOperation:
@@ -95,7 +114,7 @@ _SAMPLES: Mapping[str, Callable[[str], PlannedOperation]] = {SHELL: _shell_sampl
 class _Bench:
     """A bus whose records can be asked which gate denied."""
 
-    def __init__(self, worktree: Path, sandbox: Sandbox, clock: Clock) -> None:
+    def __init__(self, worktree: Path, sandbox: Sandbox, clock: Clock, bodies: Mapping[str, Engine]) -> None:
         self.denials: list[str] = []
         self._runs: dict[str, EngineResult] = {}
         self.bus = ToolBus(
@@ -105,6 +124,7 @@ class _Bench:
             profiles={"Coder": profile_for(()), "Nobody": _NOBODY},
             record=self._record,
             artifact_prefix=_PREFIX,
+            bodies=bodies,
         )
 
     def _record(self, event_type: str, payload: dict[str, Any], key: str) -> None:
