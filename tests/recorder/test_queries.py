@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from recorded_clone import START, Clone, ended, iteration, skipped, started
 
+from handshake.cli.main import run_command
 from handshake.domain.errors import UsageError
 from handshake.recorder.queries import Wanted, query_events, sql
 from handshake.recorder.views import VIEWS
@@ -44,6 +45,22 @@ def test_filters(two_jobs):
     assert found(two_jobs, wp="WP-9") == []
     with pytest.raises(UsageError, match="no event type"):
         Wanted(event_type="nothing")
+
+
+def test_a_moment_is_taken_back_as_it_was_shown(clone, monkeypatch, capsys):
+    monkeypatch.setenv("HANDSHAKE_RECORDER__RETENTION_DAYS", "36500")
+    journal = clone.journal()
+    started(journal)
+    ended(journal)
+
+    def said(*options):
+        assert run_command(["-C", str(clone.repo.root), "events", *options]) == 0, capsys.readouterr().err
+        return capsys.readouterr().out.splitlines()
+
+    shown = said()
+    last = shown[-1].split()[0]
+    assert "." in last
+    assert said("--since", last) == said("--since", f"{last}Z") == [row for row in shown if row >= last] != shown
 
 
 def test_the_views(two_jobs):
@@ -140,6 +157,7 @@ def shared(make_clone: Callable[[], Clone]) -> Clone:
         "SELECT getenv('HOME')",
         "SELEC",
         "SELECT nothing FROM events",
+        "WITH gone AS (DELETE FROM raw RETURNING *) SELECT * FROM gone",
     ],
 )
 def test_only_a_select_over_the_views(shared, tmp_path, monkeypatch, query):
@@ -161,6 +179,12 @@ def test_a_select_of_a_python_variable_finds_none(shared):
     with pytest.raises(UsageError, match="secret"):
         sql(shared.store(), "SELECT * FROM secret")
     assert secret
+
+
+def test_an_answer_that_would_fill_the_memory_is_refused(shared):
+    with pytest.raises(UsageError, match="more than 2,000,000 rows"):
+        sql(shared.store(), "SELECT a.range FROM range(1000000) AS a, range(1000000) AS b")
+    assert len(sql(shared.store(), "SELECT range FROM range(100000)").rows) == 100_000
 
 
 def test_text_that_looks_like_sql_stays_text(clone):

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from handshake.domain.events import Event
 
 
+# a day, or a moment as events show and hold it
+_MOMENTS = ["%Y-%m-%d", *(f"%Y-%m-%dT%H:%M:%S{rest}" for rest in ("Z", "", ".%fZ", ".%f"))]
+
+
 def register(app: typer.Typer) -> None:
     """Add the verb."""
     app.command("events")(events)
@@ -24,9 +28,7 @@ def events(
     wp: str | None = typer.Option(None, "--wp", help="Only this packet."),
     mt: str | None = typer.Option(None, "--mt", help="Only this micro-task."),
     event_type: str | None = typer.Option(None, "--type", help="Only this id or name, e.g. FR-EVT-MT-005."),
-    since: datetime | None = typer.Option(
-        None, "--since", help="Only from this UTC time on.", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"]
-    ),
+    since: datetime | None = typer.Option(None, "--since", help="Only from this UTC time on.", formats=_MOMENTS),
     follow: bool = typer.Option(False, "--follow", "-f", help="Go on with new events as they come; Ctrl-C ends."),
     as_json: Json = False,
 ) -> None:

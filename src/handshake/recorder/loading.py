@@ -37,35 +37,29 @@ BASE = (*_TEXTS, "iteration", "payload")
 LONGEST_LINE = 1 << 26
 LEAVE_OUT = "handshake recorder rebuild leaves it out, says so from then on, and changes no journal"
 
+# what a line is checked by is not kept: a million lists of keys would be most of the memory
 _READ = """
-CREATE TABLE fresh AS
+CREATE TABLE raw AS
 WITH lines AS (
     SELECT json AS line, row_number() OVER () AS place, filename
     FROM read_ndjson_objects(?, filename = true, maximum_object_size = {longest})
 ), parts AS (
     SELECT {texts}, TRY_CAST(line->>'$.iteration' AS BIGINT) AS iteration, line->'$.payload' AS payload,
-        json_keys(line) AS keys, json_keys(line, '$.payload') AS payload_keys, filename, place
+        json_keys(line) AS keys, json_keys(line, '$.payload') AS payload_keys, filename, place,
+        TRY_CAST(line->>'$.timestamp' AS TIMESTAMPTZ) AS moment
     FROM lines
+), judged AS (
+    SELECT {columns}, place, owner, CAST(moment AT TIME ZONE 'UTC' AS TIMESTAMP) AS timestamp, coalesce(
+        shapes.event_type IS NULL OR parts.event_name IS DISTINCT FROM shapes.event_name
+        OR actor IS NULL OR NOT list_contains(shapes.actors, actor)
+        OR coalesce(trace_id, '') = '' OR coalesce(job_id, '') = '' OR wp_id IS NULL OR workflow_run_id IS NULL
+        OR event_id IS NULL OR moment IS NULL
+        OR NOT list_has_all({base}, keys) OR (iteration IS NULL AND list_contains(keys, 'iteration'))
+        OR NOT list_has_all(shapes.known, payload_keys) OR NOT list_has_all(payload_keys, shapes.required)
+        OR (NOT starts_with(owner, 'packet-') AND job_id != owner), false) AS bad
+    FROM parts JOIN owners USING (filename) LEFT JOIN shapes ON shapes.event_type = parts.event_type
 )
-SELECT parts.*, owners.owner FROM parts JOIN owners USING (filename)
-QUALIFY row_number() OVER (PARTITION BY owner, event_id ORDER BY place) = 1
-"""
-
-_BAD = """
-SELECT owner FROM fresh LEFT JOIN shapes USING (event_type) WHERE shapes.event_type IS NULL
-    OR fresh.event_name IS DISTINCT FROM shapes.event_name
-    OR fresh.actor IS NULL OR NOT list_contains(shapes.actors, fresh.actor)
-    OR coalesce(trace_id, '') = '' OR coalesce(job_id, '') = '' OR wp_id IS NULL OR workflow_run_id IS NULL
-    OR event_id IS NULL OR TRY_CAST(fresh.timestamp AS TIMESTAMPTZ) IS NULL
-    OR NOT list_has_all({base}, keys) OR (iteration IS NULL AND list_contains(keys, 'iteration'))
-    OR NOT list_has_all(shapes.known, payload_keys) OR NOT list_has_all(payload_keys, shapes.required)
-    OR (NOT starts_with(owner, 'packet-') AND job_id != owner)
-LIMIT 1
-"""
-
-_KEEP = """
-CREATE TABLE raw AS SELECT {columns}, place, owner,
-    CAST(CAST(timestamp AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS TIMESTAMP) AS timestamp FROM fresh
+SELECT * FROM judged QUALIFY row_number() OVER (PARTITION BY owner, event_id ORDER BY place) = 1
 """
 
 
@@ -134,10 +128,12 @@ def load(database: duckdb.DuckDBPyConnection, unread: Iterable[Unread], spool: P
         _spool(item, place)
         files.append(str(place))
         database.execute("INSERT INTO owners VALUES (?, ?)", [item.source.job_id, str(place)])
-    texts = ", ".join(f"line->>'$.{name}' AS {name}" for name in _TEXTS)
+    texts = ", ".join(f"line->>'$.{name}' AS {name}" for name in _TEXTS if name != "timestamp")
+    columns = ", ".join(f"parts.{name}" for name in BASE if name != "timestamp")
     try:
-        database.execute(_READ.format(texts=texts, longest=LONGEST_LINE), [[globbed(name) for name in files]])
-        bad = database.execute(_BAD.format(base=list(BASE))).fetchone()
+        reading = _READ.format(texts=texts, columns=columns, base=list(BASE), longest=LONGEST_LINE)
+        database.execute(reading, [[globbed(name) for name in files]])
+        bad = database.execute("SELECT owner FROM raw WHERE bad LIMIT 1").fetchone()
     except duckdb.Error as error:
         raise _first_bad(wanted) or RecorderFailed(
             f"the journals cannot be read: {str(error).strip().splitlines()[0]}", next_step="handshake doctor"
@@ -145,9 +141,7 @@ def load(database: duckdb.DuckDBPyConnection, unread: Iterable[Unread], spool: P
     if bad is not None:
         found = _first_bad([item for item in wanted if item.source.job_id == bad[0]])
         raise found or InvalidEvent(f"a journal of job {bad[0]} holds a line that is no event")
-    columns = ", ".join(name for name in BASE if name != "timestamp")
-    database.execute(_KEEP.format(columns=columns))
-    database.execute("DROP TABLE fresh")
+    database.execute("ALTER TABLE raw DROP COLUMN bad")
 
 
 def _spool(item: Unread, place: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +20,10 @@ from handshake.recorder.views import VIEWS
 
 if TYPE_CHECKING:
     import duckdb
+
+MOST_CELLS = 2_000_000  # an answer is held in memory as a whole
+_AT_ONCE = 1_000  # rows
+_HEARS_EVERY_S = 0.1
 
 
 class Table(Record):
@@ -108,7 +112,7 @@ def sql(store: EventStore, query: str) -> Table:
     """The answer to one SELECT over the views. It can read nothing else and change nothing.
 
     Raises:
-        UsageError: not one SELECT, or DuckDB refuses it.
+        UsageError: not one SELECT, DuckDB refuses it, or it answers with more than `MOST_CELLS` values.
         InvalidEvent, RecorderFailed: as `query_events`.
     """
     import duckdb
@@ -119,6 +123,7 @@ def sql(store: EventStore, query: str) -> Table:
             statements = database.extract_statements(query)
             if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
                 raise UsageError("only one SELECT is answered", next_step="write one SELECT over the views")
+            database.execute("BEGIN TRANSACTION READ ONLY")  # a SELECT may begin with a DELETE that returns rows
             columns, rows = _answered(database, statements[0])
         except duckdb.Error as error:
             first = str(error).strip().splitlines()[0]
@@ -134,7 +139,7 @@ def _answered(
     def work() -> tuple[tuple[str, ...], tuple[tuple[Any, ...], ...]]:
         answer = database.execute(statement)
         columns = tuple(str(column[0]) for column in answer.description or ())
-        return columns, tuple(tuple(row) for row in answer.fetchall())
+        return columns, tuple(_rows(answer, len(columns)))
 
     with ThreadPoolExecutor(max_workers=1) as pool:
         running = pool.submit(work)
@@ -147,7 +152,15 @@ def _answered(
         return running.result()
 
 
-_HEARS_EVERY_S = 0.1
+def _rows(answer: duckdb.DuckDBPyConnection, width: int) -> Iterator[tuple[Any, ...]]:
+    """The rows of an answer, as long as they fit in memory."""
+    most = MOST_CELLS // max(1, width)
+    count = 0
+    while some := answer.fetchmany(_AT_ONCE):
+        count += len(some)
+        if count > most:
+            raise UsageError(f"the answer has more than {most:,} rows", next_step="ask for less: GROUP BY, LIMIT")
+        yield from some
 
 
 def _event(row: dict[str, Any]) -> Event:

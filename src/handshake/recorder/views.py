@@ -67,33 +67,36 @@ CREATE VIEW capability_checks AS SELECT
 FROM events WHERE event_type = 'FR-EVT-CAP';
 
 CREATE VIEW jobs AS
-WITH started AS (
-    SELECT job_id, min(wp_id) AS wp_id, min(timestamp) AS started_at,
-        max(CAST(payload->>'$.total_mts' AS INTEGER)) AS total_mts
-    FROM events WHERE event_type = 'FR-EVT-MT-001' GROUP BY job_id
-), counted AS (
+WITH told AS (
+    SELECT job_id, wp_id, timestamp, event_type,
+        CASE event_type WHEN 'FR-EVT-MT-001' THEN CAST(payload->>'$.total_mts' AS INTEGER) END AS total_mts,
+        CASE event_type WHEN 'FR-EVT-MT-003' THEN payload->>['$.execution.tokens_prompt',
+            '$.execution.tokens_completion', '$.execution.duration_ms'] END AS used,
+        CASE event_type WHEN 'FR-EVT-MT-009' THEN payload->>'$.outcome' WHEN 'FR-EVT-MT-010' THEN 'failed'
+            WHEN 'FR-EVT-MT-011' THEN 'cancelled' WHEN 'FR-EVT-GOV-WP-001' THEN
+            CASE payload->>'$.state' WHEN 'finished' THEN payload->>'$.reason' END END AS outcome,
+        event_type IN ('FR-EVT-MT-009', 'FR-EVT-MT-010', 'FR-EVT-MT-011')
+            OR (event_type = 'FR-EVT-GOV-WP-001' AND payload->>'$.state' = 'finished') AS ends
+    FROM events WHERE event_type IN ('FR-EVT-MT-001', 'FR-EVT-MT-003', 'FR-EVT-MT-005', 'FR-EVT-MT-006',
+        'FR-EVT-MT-007', 'FR-EVT-MT-008', 'FR-EVT-MT-009', 'FR-EVT-MT-010', 'FR-EVT-MT-011', 'FR-EVT-WF-RECOVERY',
+        'FR-EVT-GOV-WP-001')
+), started AS (
     SELECT job_id,
+        min(wp_id) FILTER (event_type = 'FR-EVT-MT-001') AS wp_id,
+        min(timestamp) FILTER (event_type = 'FR-EVT-MT-001') AS started_at,
+        max(total_mts) AS total_mts,
         count(*) FILTER (event_type = 'FR-EVT-MT-003') AS iterations,
         count(*) FILTER (event_type = 'FR-EVT-MT-005') AS escalations,
         count(*) FILTER (event_type = 'FR-EVT-MT-006') AS hard_gates,
         count(*) FILTER (event_type = 'FR-EVT-WF-RECOVERY') AS recoveries,
         max(timestamp) FILTER (event_type IN ('FR-EVT-MT-006', 'FR-EVT-MT-007')) AS stopped_at,
-        max(timestamp) FILTER (event_type = 'FR-EVT-MT-008') AS resumed_at
-    FROM events WHERE event_type IN ('FR-EVT-MT-003', 'FR-EVT-MT-005', 'FR-EVT-MT-006', 'FR-EVT-MT-007',
-        'FR-EVT-MT-008', 'FR-EVT-WF-RECOVERY') GROUP BY job_id
-), spent AS (
-    SELECT job_id, sum(tokens_prompt)::BIGINT AS tokens_prompt, sum(tokens_completion)::BIGINT AS tokens_completion,
-        sum(duration_ms)::BIGINT AS step_ms
-    FROM iterations GROUP BY job_id
-), ends AS (
-    SELECT job_id, max(timestamp) AS ended_at, arg_max(outcome, (rank, timestamp)) AS outcome FROM (
-        SELECT job_id, timestamp, 2 AS rank, payload->>'$.reason' AS outcome
-        FROM events WHERE event_type = 'FR-EVT-GOV-WP-001' AND payload->>'$.state' = 'finished'
-        UNION ALL
-        SELECT job_id, timestamp, 1, CASE event_type WHEN 'FR-EVT-MT-009' THEN payload->>'$.outcome'
-            WHEN 'FR-EVT-MT-010' THEN 'failed' ELSE 'cancelled' END
-        FROM events WHERE event_type IN ('FR-EVT-MT-009', 'FR-EVT-MT-010', 'FR-EVT-MT-011')
-    ) GROUP BY job_id
+        max(timestamp) FILTER (event_type = 'FR-EVT-MT-008') AS resumed_at,
+        sum(CAST(used[1] AS BIGINT))::BIGINT AS tokens_prompt,
+        sum(CAST(used[2] AS BIGINT))::BIGINT AS tokens_completion,
+        sum(CAST(used[3] AS BIGINT))::BIGINT AS step_ms,
+        max(timestamp) FILTER (ends) AS ended_at,
+        arg_max(outcome, (event_type = 'FR-EVT-GOV-WP-001', timestamp)) FILTER (ends) AS outcome
+    FROM told GROUP BY job_id HAVING bool_or(event_type = 'FR-EVT-MT-001')
 ), waits AS (
     SELECT job_id, sum(waited)::BIGINT AS waiting_ms FROM (
         SELECT job_id, event_type, date_diff('millisecond', lag(timestamp) OVER (
@@ -104,14 +107,11 @@ WITH started AS (
 SELECT started.job_id, started.wp_id, started_at, ended_at,
     coalesce(outcome, CASE WHEN stopped_at IS NOT NULL AND (resumed_at IS NULL OR resumed_at < stopped_at)
         THEN 'awaiting_user' ELSE 'running' END) AS status,
-    total_mts, coalesce(recoveries, 0) + 1 AS runs, coalesce(iterations, 0) AS iterations,
-    coalesce(escalations, 0) AS escalations, coalesce(hard_gates, 0) AS hard_gates,
-    coalesce(recoveries, 0) AS recoveries,
+    total_mts, recoveries + 1 AS runs, iterations, escalations, hard_gates, recoveries,
     coalesce(tokens_prompt, 0) AS tokens_prompt, coalesce(tokens_completion, 0) AS tokens_completion,
     coalesce(step_ms, 0) AS step_ms,
     date_diff('millisecond', started_at, ended_at) - coalesce(waiting_ms, 0) AS latency_ms
-FROM started LEFT JOIN counted USING (job_id) LEFT JOIN spent USING (job_id) LEFT JOIN ends USING (job_id)
-    LEFT JOIN waits USING (job_id);
+FROM started LEFT JOIN waits USING (job_id);
 
 CREATE VIEW micro_tasks AS
 WITH named AS (
