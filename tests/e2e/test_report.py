@@ -21,6 +21,7 @@ from handshake.cli.main import run_command
 from handshake.cli.verb_status import load_runs
 from handshake.config.loading import load_settings
 from handshake.domain.clock import SystemClock, SystemIds
+from handshake.domain.states import JobStatus
 from handshake.loop.run import Run, Surroundings
 from handshake.repo.git import find_repository
 from handshake.report.page import render
@@ -99,13 +100,22 @@ def long_run(run: Run) -> Run:
 
 
 def test_a_run_that_waits_says_so(unfinished: str) -> None:
-    assert "This run still goes on" in unfinished
+    assert f"This run waits for a human: <code>handshake decide {WP}</code>." in unfinished
+    assert "This run still goes on" not in unfinished
     assert "awaiting user" in unfinished
+
+
+def test_a_run_at_work_says_so(run: Run) -> None:
+    """The same run as if it were seen before its end."""
+    working = run.job.model_copy(update={"status": JobStatus.RUNNING})
+    seen = Run(run.around, run.branch, job=working, plan=run.plan, progress=run.progress, ledger=run.ledger,
+               packet=run.packet, tip=run.tip)  # fmt: skip
+    assert "This run still goes on." in render(seen)
 
 
 def test_it_tells_the_whole_run(run: Run) -> None:
     page = render(run)
-    assert "This run still goes on" not in page
+    assert 'class="banner"' not in page
     told = ("In scope", "not true", "Escalated to level 1", "Hard gate:", "post-work")
     for text in (*told, "decided: continue", "What it teaches", 'class="p-', "VAT_PERCENT", "python -m unittest"):
         assert text in page, text

@@ -157,6 +157,7 @@ def test_models_are_listed(shop):
 
 def test_the_scripted_demo_ends_with_passing_tests(tmp_path, shop):
     done = shop.handshake("demo", "--scripted", "--dir", str(tmp_path / "demo"))
+    assert "interrupted" not in done.stderr
     assert "completed; the tests on feat/WP-1-Shop-Prices-v1: Ran 7 tests, OK" in done.stdout
     assert "escalates from small to large" in done.stderr
     assert "**Post-SHA1**" in done.stdout

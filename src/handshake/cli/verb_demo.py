@@ -217,13 +217,16 @@ def _run_with_daemon(folder: Path, options: Globals) -> str:
 def _await_end(folder: Path, daemon: DaemonProcess) -> str:
     from handshake.cli.verb_status import load_runs
     from handshake.domain.states import JobStatus
+    from handshake.repo.locks import nobody_holds
 
     around = open_surroundings(Globals(directory=str(folder)))
+    lock = around.repo.state_dir / "locks" / f"{WP_ID}.lock"
     deadline = time.monotonic() + LONGEST_S
     while time.monotonic() < deadline and daemon.lives:
         time.sleep(POLL_S)
         runs = load_runs(around)
-        if runs and (runs[0].ended or runs[0].job.status is JobStatus.AWAITING_USER):
+        if runs and (runs[0].ended or runs[0].job.status is JobStatus.AWAITING_USER) and nobody_holds(lock):
+            time.sleep(POLL_S)  # it has its last words
             return runs[0].job.status.value
     return "unfinished"
 
