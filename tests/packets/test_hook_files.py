@@ -79,6 +79,22 @@ def test_where_no_folder_is_nothing_is_installed_and_the_setting_is_named(projec
         install_hooks(find_repository(project.root))
 
 
+def test_a_hook_that_was_put_over_ours_again_is_kept_once(project) -> None:
+    folder = hooks_folder(project.repo)
+    folder.mkdir(exist_ok=True)
+    place = folder / "pre-commit"
+    theirs = b"#!/bin/sh\nexit 0\n"
+    place.write_bytes(theirs)
+    place.chmod(0o755)
+    for ends in (install_hooks, uninstall_hooks):
+        install_hooks(project.repo)
+        place.write_bytes(theirs)
+        ends(project.repo)
+        assert ends is uninstall_hooks or states(project.repo)["pre-commit"] == "ours"
+    assert not (folder / "pre-commit.before-handshake").exists()
+    assert place.read_bytes() == theirs
+
+
 def test_hooks_that_cannot_be_moved_aside_are_left_alone(project) -> None:
     folder = project.root / ".git" / "hooks"
     (folder / "pre-commit").write_text('#!/bin/sh\nexec handshake hook pre-commit "$@"\n')

@@ -120,7 +120,7 @@ def _install(hook: HookState) -> tuple[str, str]:
     if hook.state == "other":
         if b"handshake hook" in _content(hook.path):
             return f"{shown} (a hook is there that calls Handshake itself)", "skipped"
-        if hook.before is not None:
+        if hook.before is not None and _content(hook.before) != _content(hook.path):
             return f"{shown} (another hook is there, and {before.name} too: remove one of them)", "skipped"
         hook.path.replace(before)
         shown += f" (runs {before.name} first)"
@@ -162,7 +162,11 @@ def _uninstall(hook: HookState) -> list[tuple[str, str]]:
         if hook.before is not None and hook.before.is_file() and _content(hook.before) == _content(hook.path):
             hook.before.unlink()  # the framework was here before us and is again
         return [(f"{shown}{LEGACY}", "removed")]
-    return [(shown, "kept")] if hook.state == "other" else []
+    if hook.state != "other":
+        return []
+    if hook.before is not None and hook.before.is_file() and _content(hook.before) == _content(hook.path):
+        hook.before.unlink()  # the same hook was put over ours: `pre-commit install --overwrite`
+    return [(shown, "kept")]
 
 
 def _made_note(repo: Repository) -> Path:
