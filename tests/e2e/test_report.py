@@ -59,7 +59,8 @@ def shop(make_shop: Callable[[Path], Any], tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(scope="module")
 def unfinished(shop: Any) -> str:
     """The page while the run waits for a human."""
-    shop.handshake("report", WP, "-o", str(shop.root.parent / "waits.html"))
+    made = shop.handshake("report", WP, "-o", str(shop.root.parent / "waits.html"))
+    assert f"{WP} is awaiting user; the page shows it as of its last commit" in made.stderr
     return (shop.root.parent / "waits.html").read_text(encoding="utf-8")
 
 

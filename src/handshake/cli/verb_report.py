@@ -43,7 +43,8 @@ def report(
         return
     write(f"{place}: {len(page) / 1000:.0f} kB")
     if not run.ended:
-        note(context.obj, f"handshake: {wp_id} still goes on; the page shows it as of its last commit")
+        status = run.job.status.value.replace("_", " ")
+        note(context.obj, f"handshake: {wp_id} is {status}; the page shows it as of its last commit")
 
 
 def _refuse_other_file(place: Path, *, named: bool) -> None:
