@@ -52,7 +52,8 @@ class ReplyStore:
         text = json.dumps(
             reply.model_dump(mode="json", exclude_none=True), ensure_ascii=False, sort_keys=True, indent=1
         )
-        write_durably(self._path(reply.content_key), text.encode("utf-8") + b"\n")
+        # as the model wrote it, secrets and all: for its owner alone, as verbatim prompts are
+        write_durably(self._path(reply.content_key), text.encode("utf-8") + b"\n", mode=0o600)
         failpoint("reply.store:after")
 
     def _path(self, content_key: str) -> Path:
