@@ -17,12 +17,14 @@ from handshake.domain.errors import EnvironmentProblem, ExitCode
 
 if TYPE_CHECKING:
     from handshake.daemon.spawn import DaemonProcess
+    from handshake.repo.git import Repository
 
 TESTS = "python -m unittest discover -s tests -t ."
 WP_ID = "WP-1-Shop-Prices-v1"
 DEFAULT_MODEL = "qwen2.5-coder-1.5b"
 POLL_S = 0.3
 LONGEST_S = 1_800
+LEAVES_WITHIN_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -226,9 +228,22 @@ def _await_end(folder: Path, daemon: DaemonProcess) -> str:
         time.sleep(POLL_S)
         runs = load_runs(around)
         if runs and (runs[0].ended or runs[0].job.status is JobStatus.AWAITING_USER) and nobody_holds(lock):
-            time.sleep(POLL_S)  # it has its last words
+            _await_reaped(around.repo, daemon)
             return runs[0].job.status.value
     return "unfinished"
+
+
+def _await_reaped(repo: Repository, daemon: DaemonProcess) -> None:
+    """Until the daemon has seen its run leave: ended before, the run would say that it was interrupted."""
+    from handshake.daemon.bulletin import read_bulletin
+    from handshake.domain.clock import SystemClock
+
+    deadline = time.monotonic() + LEAVES_WITHIN_S
+    while time.monotonic() < deadline and daemon.lives:
+        found = read_bulletin(repo, SystemClock())
+        if found is None or not (found[1].running or found[1].adopted):
+            return
+        time.sleep(POLL_S)
 
 
 def _report(folder: Path, status: str) -> int:
@@ -244,7 +259,11 @@ def _report(folder: Path, status: str) -> int:
     wanted = ("- **Target File**", "- **Line Delta**", "- **Pre-SHA1**", "- **Post-SHA1**")
     write("\n".join(line for line in packet.splitlines() if line.startswith(wanted)))
     write("\nLook further:")
-    for command in (f"status {WP_ID}", f"show {WP_ID}/MT-001", f"events --wp {WP_ID} --type FR-EVT-MT-012"):
+    for command in (
+        f"show {WP_ID}/MT-001",
+        f"report {WP_ID} -o run.html",
+        f"events --wp {WP_ID} --type FR-EVT-MT-012",
+    ):
         write(f"  handshake -C {folder} {command}")
     return int(ExitCode.DONE if done else ExitCode.FAILED)
 
