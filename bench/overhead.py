@@ -172,14 +172,14 @@ def measured(times: Times, peers: Peers) -> Iterator[None]:
 
         return publish
 
+    import handshake.loop.build_pack
     import handshake.loop.controller
-    import handshake.loop.prepare
     import handshake.toolbus.shell
 
     with ExitStack() as stack:
         for owner, name, wrap in (
             (handshake.loop.controller, "iterate", iteration),
-            (handshake.loop.prepare, "compile_context", own("context compilation")),
+            (handshake.loop.build_pack, "compile_context", own("context compilation")),
             (Run, "publish", own("state persistence")),
             (Run, "emit", own("event emission")),
             (TrackingBranch, "publish", beside),

@@ -82,6 +82,8 @@ class Shop:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("HANDSHAKE_", "GIT_"))}
         # git's and Handshake's files of the user live in a home of the test's own
         places = {"HOME": self.home, "XDG_CONFIG_HOME": self.home / "config", "XDG_STATE_HOME": self.home / "state"}
+        # a `python` that a version manager puts on the path looks for its versions in the home, which is another here
+        kept["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
         models = os.environ.get("HANDSHAKE_MODELS")
         return {**kept, **{k: str(v) for k, v in places.items()}, **({"HANDSHAKE_MODELS": models} if models else {})}
 
