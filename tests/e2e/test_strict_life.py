@@ -289,6 +289,15 @@ def test_a_fail_is_final_for_the_id_also_in_standard_mode(shop, solver):
     life.git("commit", "-q", "--no-verify", "-am", "no log", at=shop.worktree)
     life.git("merge", "--abort")
     assert "the newest report" in life.git("merge", "--no-ff", "--no-edit", BRANCH, code=None)
+    life.git("merge", "--abort")
+    # nor does taking away both the log and the report
+    packet = shop.worktree / "docs" / "task_packets" / f"{WP}.md"
+    packet.write_bytes(packet.read_bytes().replace(b"Verdict: FAIL", b"Verdict: PASS"))
+    life.git("commit", "-q", "--no-verify", "-am", "all is well", at=shop.worktree)
+    assert "its log was taken away" in life.git("merge", "--no-ff", "--no-edit", BRANCH, code=None)
+    life.git("merge", "--abort")
+    life.git("merge", "-q", "--squash", BRANCH)
+    assert "its log was taken away" in life.git("commit", "-m", "squashed", code=None)
 
 
 def test_what_a_review_refuses_changes_nothing(shop, solver):

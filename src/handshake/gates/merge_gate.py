@@ -31,11 +31,13 @@ def merge_findings(repo: Repository, settings: Settings, old: str, new: str) -> 
         packet = read_packet(data, path).packet if data is not None else None
         if packet is not None and not packet.is_stub:
             strict = settings.governance.mode == "strict" and _brings_work(packet, before.read(path), path)
-            findings += _packet_findings(repo, packet, tree, new, strict=strict)
+            findings += _packet_findings(repo, packet, tree, old, new, strict=strict)
     return findings
 
 
-def _packet_findings(repo: Repository, packet: Packet, tree: TreeView, new: str, *, strict: bool) -> list[Finding]:
+def _packet_findings(
+    repo: Repository, packet: Packet, tree: TreeView, old: str, new: str, *, strict: bool
+) -> list[Finding]:
     path = log_path(packet.wp_id)
     remarks = Remarks(path)
     data = tree.read(path)
@@ -47,9 +49,32 @@ def _packet_findings(repo: Repository, packet: Packet, tree: TreeView, new: str,
         remarks.error("HSK-REVIEW-FAIL", None, f"the review of {packet.wp_id} failed", revise)
     elif packet.reports and packet.reports[-1].verdict == "FAIL":
         remarks.error("HSK-REVIEW-FAIL", None, f"the newest report of {packet.wp_id} says FAIL", revise)
+    elif failed := _failed_in_history(repo, packet.wp_id, old, new):
+        what = f"the review of {packet.wp_id} failed in {failed[:12]}, and its log was taken away since"
+        remarks.error("HSK-REVIEW-FAIL", None, what, revise)
     elif strict:
         _remark_on_missing(repo, packet, log, new, remarks)
     return remarks.findings
+
+
+def _failed_in_history(repo: Repository, wp_id: str, old: str, new: str) -> str | None:
+    """The commit towards `new`, or of the packet's branch, whose log holds a FAIL: a deletion takes none back."""
+    branch = repo.resolve(f"refs/heads/feat/{wp_id}")
+    tips = [tip for tip in (branch, new) if tip is not None and _is_commit(repo, tip)]
+    if not tips:
+        return None
+    left_out = [f"^{old}"] if _is_commit(repo, old) else []
+    path = log_path(wp_id)
+    for commit in repo.git.text("rev-list", *tips, *left_out, "--", f":(top,literal){path}").split():
+        data = TreeView(repo.git, repo.pygit2, commit).read(path)
+        log = read_review_log(data, wp_id)[0] if data is not None else None
+        if log is not None and log.failed:
+            return commit
+    return None
+
+
+def _is_commit(repo: Repository, sha: str) -> bool:
+    return repo.git.text("cat-file", "-t", sha) == "commit"
 
 
 def _brings_work(packet: Packet, before: bytes | None, path: str) -> bool:
