@@ -1,0 +1,309 @@
+"""What a small model gets done with Handshake and with aider: twenty small tasks, several seeds, one server.
+
+    python bench/small_models.py --aider VENV/bin/aider [--model NAME] [--seeds N] [--tasks N] [--json FILE]
+
+Each task is a small repository with a failing test. Handshake gets it as a packet, aider as a message with the same
+words, the same files, and the tests to read and to run (`--auto-test`); both may try four times (aider's own limit of
+three reflections, `max_iterations_per_mt: 4`). The same llama.cpp server answers both, through a proxy that
+counts tokens and holds every reply to the same length. A task passes if its tests pass afterwards, on the WP branch
+or in aider's folder, with the test file as it was. Without `--aider` only Handshake's rows are made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from handshake.domain.clock import SystemClock
+from handshake.models.children import start_serving
+from handshake.models.install import installed_model
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from counting_proxy import CountingProxy
+
+WP_ID = "WP-1-Small-Task-v1"
+WINDOW, MOST_TOKENS, TRIES = 8192, 1024, 4
+TEST_FILE = "tests/test_task.py"
+CHECK = [sys.executable, "-m", "unittest", "-q", "tests.test_task"]
+_PACKET = Path(__file__).with_name("small_packet.md")
+
+
+def read_tasks() -> list[dict[str, Any]]:
+    """The tasks of `small_tasks.yaml`."""
+    tasks: list[dict[str, Any]] = yaml.safe_load(
+        Path(__file__).with_name("small_tasks.yaml").read_text(encoding="utf-8")
+    )
+    return tasks
+
+
+def make_repository(task: dict[str, Any], root: Path) -> None:
+    """The task's repository with one commit."""
+    files = {
+        **task["files"],
+        TEST_FILE: task["tests"],
+        "tests/__init__.py": "",
+        ".gitignore": "__pycache__/\n.aider*\n",
+    }
+    for folder in {str(Path(path).parent) for path in task["files"]}:
+        files.setdefault(f"{folder}/__init__.py", "")
+    for path, text in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text, encoding="utf-8")
+    git(root, "init", "-q", "-b", "main")
+    git(root, "add", "--all")
+    git(root, "commit", "-qm", "a task")
+
+
+def git(root: Path, *arguments: str) -> str:
+    """Run git there."""
+    names = ("-c", "user.name=Bench", "-c", "user.email=bench@localhost")
+    done = subprocess.run(["git", "-C", str(root), *names, *arguments], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def solved(task: dict[str, Any]) -> dict[str, str]:
+    """The files as the task's solution has them."""
+    files = dict(task["files"])
+    for path, change in task["solution"].items():
+        if isinstance(change, str):
+            files[path] = change
+        for old, new in change.items() if isinstance(change, dict) else ():
+            files[path] = files[path].replace(old, new)
+    return files
+
+
+def in_scope(task: dict[str, Any]) -> list[str]:
+    """The files that the task is about."""
+    return task.get("create") or list(task["files"])
+
+
+def tests_pass(task: dict[str, Any], root: Path) -> bool:
+    """Whether the task's tests pass there, its test file as it was."""
+    (root / TEST_FILE).write_text(task["tests"], encoding="utf-8")
+    done = subprocess.run(CHECK, cwd=root, capture_output=True, timeout=60, check=False)
+    return done.returncode == 0
+
+
+def run_handshake(
+    task: dict[str, Any], root: Path, address: str, seed: int, options: argparse.Namespace
+) -> dict[str, Any]:
+    """The task as a packet; its figures."""
+    scope = "\n".join(f"  - {path}" for path in in_scope(task))
+    done = "\n".join(f"- {text}" for text in task["done"])
+    packet = root / "docs" / "task_packets" / f"{WP_ID}.md"
+    packet.parent.mkdir(parents=True)
+    packet.write_text(
+        _PACKET.read_text(encoding="utf-8").format(wp_id=WP_ID, scope=scope, done=done), encoding="utf-8"
+    )
+    model = {"base_url": f"{address}/v1", "model": options.model, "profile": "tiny", "seed": seed, "timeout_s": 300}
+    model |= {"samples": options.samples, "max_output_tokens": MOST_TOKENS, "context_window": WINDOW}
+    chain = [{"level": 0, "model_id": "small"}, {"level": 1, "model_id": "HARD_GATE", "is_hard_gate": True}]
+    config = {
+        "version": 1,
+        "commands": {"allow": ["python"]},
+        "models": {"small": model},
+        "policy": {"max_iterations_per_mt": TRIES, "escalation_chain": chain},
+    }
+    (root / ".handshake").mkdir()
+    (root / ".handshake" / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    git(root, "add", "--all")
+    git(root, "commit", "-qm", "a packet")
+    command = [sys.executable, "-m", "handshake", "-q", "-C", str(root)]
+    ended = subprocess.run(
+        [*command, "run", WP_ID], capture_output=True, text=True, check=False, env=environment(root)
+    )
+    status = subprocess.run(
+        [*command, "status", WP_ID, "--json"], capture_output=True, text=True, check=False, env=environment(root)
+    )
+    run = json.loads(status.stdout)["runs"][0]
+    tree = root.parent / "result"
+    subprocess.run(
+        ["git", "clone", "-q", "-b", f"feat/{WP_ID}", str(root), str(tree)], check=True, capture_output=True
+    )
+    said = ended.stderr.strip().splitlines()[-1][:200] if ended.stderr.strip() else ""
+    return {
+        "passed": tests_pass(task, tree),
+        "claimed": ended.returncode == 0,
+        "tries": run["iterations"],
+        "said": said,
+    }
+
+
+def run_aider(
+    task: dict[str, Any], root: Path, address: str, seed: int, form: str, options: argparse.Namespace
+) -> dict[str, Any]:
+    """The task as a message; its figures."""
+    settings = root.parent / "aider.yml"
+    extra = {"seed": seed, "max_tokens": MOST_TOKENS, "temperature": options.aider_temperature}
+    name = f"openai/{options.model}"
+    settings.write_text(
+        yaml.safe_dump([{"name": name, "edit_format": form, "extra_params": extra}]), encoding="utf-8"
+    )
+    facts = root.parent / "aider.json"
+    facts.write_text(
+        json.dumps({name: {"max_input_tokens": WINDOW, "max_output_tokens": MOST_TOKENS}}), encoding="utf-8"
+    )
+    message = "\n".join(task["done"]) + f"\nThe tests in {TEST_FILE} must pass."
+    arguments = [
+        *("--model", name, "--edit-format", form, "--openai-api-base", f"{address}/v1", "--openai-api-key", "none"),
+        *("--model-settings-file", str(settings), "--model-metadata-file", str(facts)),
+        *("--yes-always", "--no-check-update", "--analytics-disable", "--no-show-model-warnings", "--no-pretty"),
+        *("--no-stream", "--no-gitignore", "--no-auto-lint", "--map-tokens", "0", "--no-detect-urls"),
+        *("--auto-test", "--test-cmd", " ".join(CHECK), "--read", TEST_FILE, "--message", message),
+        *in_scope(task),
+    ]
+    done = subprocess.run(
+        [options.aider, *arguments],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=1800,
+        check=False,
+        env=environment(root),
+    )
+    said = " ".join(done.stdout.split())[-200:]
+    return {"passed": tests_pass(task, root), "claimed": None, "tries": None, "said": said}
+
+
+def environment(root: Path) -> dict[str, str]:
+    """The user's environment with a home of the task's own, so that nobody's settings count."""
+    home = root.parent / "home"
+    home.mkdir(exist_ok=True)
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("HANDSHAKE_", "GIT_", "OPENAI_"))
+    }
+    # its table of models comes with it: fetching a newer one waits for a network that a bench need not have
+    kept["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+    identity = {"GIT_AUTHOR_NAME": "Bench", "GIT_AUTHOR_EMAIL": "bench@localhost"}
+    identity |= {"GIT_COMMITTER_NAME": "Bench", "GIT_COMMITTER_EMAIL": "bench@localhost"}
+    return {
+        **kept,
+        **identity,
+        "HOME": str(home),
+        "XDG_CONFIG_HOME": str(home),
+        "XDG_STATE_HOME": str(home / "state"),
+    }
+
+
+def one_run(
+    task: dict[str, Any], how: str, seed: int, proxy: CountingProxy, options: argparse.Namespace
+) -> dict[str, Any]:
+    """One task, one seed, one way; figures and tokens."""
+    folder = Path(tempfile.mkdtemp(prefix="handshake-small-"))
+    root = folder / "project"
+    try:
+        make_repository(task, root)
+        proxy.take()
+        began = time.monotonic()
+        if how == "handshake":
+            row = run_handshake(task, root, proxy.address, seed, options)
+        else:
+            row = run_aider(task, root, proxy.address, seed, how.removeprefix("aider "), options)
+        counted = proxy.take()
+        row["tries"] = counted["calls"] if row["tries"] is None else row["tries"]
+        return {
+            **{"task": task["name"], "kind": task["kind"], "how": how, "seed": seed},
+            **row,
+            **{"prompt_tokens": counted["prompt"], "completion_tokens": counted["completion"]},
+            "seconds": round(time.monotonic() - began, 1),
+        }
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def table(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """A Markdown table: passes by kind, tries and tokens, for each way."""
+    ways = list(dict.fromkeys(row["how"] for row in rows))
+    kinds = list(dict.fromkeys(row["kind"] for row in rows))
+    yield "| | " + " | ".join(ways) + " |"
+    yield "| --- " * (len(ways) + 1) + "|"
+    for kind in [*kinds, None]:
+        cells = []
+        for how in ways:
+            own = [row for row in rows if row["how"] == how and kind in (None, row["kind"])]
+            cells.append(f"{sum(row['passed'] for row in own)}/{len(own)}")
+        yield f"| {kind or '**passed**'} | " + " | ".join(cells) + " |"
+    for name, title in (
+        ("tries", "tries"),
+        ("prompt_tokens", "tokens in"),
+        ("completion_tokens", "tokens out"),
+        ("seconds", "seconds"),
+    ):
+        means = []
+        for how in ways:
+            own = [row[name] for row in rows if row["how"] == how]
+            means.append(f"{sum(own) / len(own):.4g}")
+        yield f"| {title}, mean of a run | " + " | ".join(means) + " |"
+
+
+def main() -> int:
+    """Run everything and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="qwen2.5-coder-1.5b", help="an installed embedded model")
+    parser.add_argument("--aider", help="the aider command, from an environment of its own")
+    parser.add_argument("--aider-temperature", type=float, default=0.2)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--tasks", type=int, default=20, help="only so many of the tasks, spread over the kinds")
+    parser.add_argument("--samples", type=int, default=4, help="Handshake's samples for one prompt")
+    parser.add_argument(
+        "--json", type=Path, help="append each run to this file as a line, and go on from what is there"
+    )
+    options = parser.parse_args()
+    found = installed_model(options.model)
+    if found is None:
+        parser.error(f"{options.model} is not installed: handshake model install {options.model}")
+    tasks = read_tasks()
+    tasks = tasks[:: max(1, len(tasks) // options.tasks)][: options.tasks]
+    ways = ["handshake", *(["aider whole", "aider diff"] if options.aider else [])]
+    rows = (
+        [json.loads(line) for line in options.json.read_text().splitlines()]
+        if options.json and options.json.exists()
+        else []
+    )
+    known = {(row["task"], row["how"], row["seed"]) for row in rows}
+    settings = {"file": str(found.path), "name": options.model, "api_key": "bench", "context_window": WINDOW}
+    settings |= {"samples": options.samples, "max_output_tokens": MOST_TOKENS, "threads": os.cpu_count() or 2}
+    child = start_serving(
+        "handshake.models.embedded_server", settings, what=options.model, clock=SystemClock(), mend=""
+    )
+    proxy = CountingProxy(child.address, "bench", MOST_TOKENS)
+    try:
+        for seed in range(options.seeds):
+            for task in tasks:
+                for how in ways:
+                    if (task["name"], how, seed) in known:
+                        continue
+                    rows.append(one_run(task, how, seed, proxy, options))
+                    print(
+                        "  ".join(
+                            f"{key}={rows[-1][key]}" for key in ("task", "how", "seed", "passed", "tries", "seconds")
+                        ),
+                        flush=True,
+                    )
+                    if options.json:
+                        with options.json.open("a") as file:
+                            file.write(json.dumps(rows[-1]) + "\n")
+    finally:
+        proxy.close()
+        child.close()
+    print("\n".join(table(rows)))
+    lied = Counter(row["how"] for row in rows if row["claimed"] and not row["passed"])
+    print(f"claimed and not true: {dict(lied) or 'none'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
