@@ -54,9 +54,7 @@ class LandlockSandbox:
 
     def places(self, scratch: Path) -> Places:
         """A home and a temp directory in `scratch`."""
-        for folder in ("home", "tmp"):
-            (scratch / folder).mkdir(exist_ok=True)
-        return Places(home=str(scratch / "home"), tmp=str(scratch / "tmp"))
+        return Places.made_in(scratch)
 
     def wrap(
         self,

@@ -43,6 +43,13 @@ class Places:
     home: str
     tmp: str
 
+    @classmethod
+    def made_in(cls, scratch: Path) -> Places:
+        """Both of them, made in `scratch`."""
+        for folder in ("home", "tmp"):
+            (scratch / folder).mkdir(exist_ok=True)
+        return cls(home=str(scratch / "home"), tmp=str(scratch / "tmp"))
+
 
 @dataclass(frozen=True)
 class LaunchPlan:
@@ -107,9 +114,7 @@ class _Bare:
 
     def places(self, scratch: Path) -> Places:
         """A home and a temp directory in `scratch`."""
-        for folder in ("home", "tmp"):
-            (scratch / folder).mkdir(exist_ok=True)
-        return Places(home=str(scratch / "home"), tmp=str(scratch / "tmp"))
+        return Places.made_in(scratch)
 
     def wrap(
         self,

@@ -55,9 +55,7 @@ class SeatbeltSandbox:
 
     def places(self, scratch: Path) -> Places:
         """A home and a temp directory in `scratch`."""
-        for folder in ("home", "tmp"):
-            (scratch / folder).mkdir(exist_ok=True)
-        return Places(home=str(scratch / "home"), tmp=str(scratch / "tmp"))
+        return Places.made_in(scratch)
 
     def wrap(
         self,
