@@ -250,6 +250,17 @@ def test_what_the_encoding_cannot_hold_is_refused() -> None:
     assert refused(whole(None, "\ud800\n")) == "encoding"
 
 
+def test_a_text_that_would_read_as_binary_afterwards_is_refused() -> None:
+    assert refused(whole(None, "\x06\x06\x06x\n")) == "encoding"
+    assert whole(None, "form feed: \x0c\n").data == b"form feed: \x0c\n"
+
+
+def test_a_replys_own_byte_order_mark_is_never_written() -> None:
+    assert whole(None, "\ufeffx\n").data == b"x\n"
+    assert whole(b"\xef\xbb\xbfa\n", "\ufeffb\n").data == b"\xef\xbb\xbfb\n"
+    assert change(b"\xef\xbb\xbfa\n", ("\ufeffa\n", "\ufeffb\n")).data == b"\xef\xbb\xbfb\n"
+
+
 # --- properties
 
 LINE = st.text(alphabet="ab {}\t", max_size=5)

@@ -132,6 +132,13 @@ def test_a_path_that_escapes_is_a_capability_violation(bench: Any, tmp_path: Pat
     assert (root / "a.py").read_text() == "x = 1\n"
 
 
+@pytest.mark.parametrize("path", [f"{'q' * 300}.py", f"new/{'deep/' * 2000}a.py"], ids=["name", "path"])
+def test_a_name_that_no_file_can_have_is_only_out_of_scope(bench: Any, path: str) -> None:
+    result = apply(bench, whole(path, "x\n"), modify=("a.py",))
+    assert (result.status, result.errors[0].code) == ("failed", "scope_violation")
+    assert tree(bench.worktree) == {}
+
+
 def test_the_engine_looks_again_itself(bench: Any, tmp_path: Path) -> None:
     """The gate's look and the write are two moments: the engine trusts only its own."""
     from handshake.domain.clock import SystemClock

@@ -25,6 +25,8 @@ SHRINK_LINES = 6
 """Files with fewer lines that hold something are judged by characters: halving three lines says nothing."""
 SHRINK_CHARACTERS = 400
 NEAREST_LINES = 14
+_BOM = "\ufeff"
+"""A reply's own mark of the byte order: the file's is kept, beside the text, and never given twice."""
 
 
 @dataclass(frozen=True)
@@ -85,17 +87,22 @@ def _encoded(text: FileText) -> bytes:
     if any("\0" in line for line in text.lines):
         raise _Rejected("encoding", "the new content holds a NUL character")
     try:
-        return encode_text(text)
+        data = encode_text(text)
     except UnicodeEncodeError as error:
         sign = ascii(error.object[error.start : error.start + 1])
         raise _Rejected(
             "encoding", f"the file is {text.encoding} and cannot hold the character {sign}: leave it out"
         ) from None
+    try:
+        decode_text(data)
+    except NotText:
+        raise _Rejected("encoding", "the new content is full of control characters: it is no text") from None
+    return data
 
 
 def _whole(original: bytes | None, edit: Edit, allow_shrink: bool) -> bytes:
     before = _decoded(original) if original else new_file_text(())
-    after = text_lines(edit.content or "")
+    after = text_lines((edit.content or "").removeprefix(_BOM))
     _refuse_elision("the content given", before.lines, after)
     if not allow_shrink and _shrinks(before.lines, after):
         raise _Rejected(
@@ -152,7 +159,7 @@ def _one_replacement(
     rows: list[tuple[str, str]], part: SearchReplace, name: str, text: FileText
 ) -> list[tuple[str, str]]:
     lines = [line for line, _ in rows]
-    search, replace = text_lines(part.search), text_lines(part.replace)
+    search, replace = (text_lines(given.removeprefix(_BOM)) for given in (part.search, part.replace))
     _refuse_elision(f"the REPLACE of {name}", tuple(lines) + search, replace)
     if not any(line.strip() for line in search):
         if any(line.strip() for line in lines) or not search == () == tuple(lines):

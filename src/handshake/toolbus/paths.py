@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path, PureWindowsPath
@@ -24,7 +25,7 @@ def inside(worktree: Path, path: str) -> Path:
     """
     name = normal(path)
     parts = name.split("/")
-    if not name or "\0" in name:
+    if not name or "\0" in name or any("\ud800" <= sign <= "\udfff" for sign in name):
         raise CapabilityViolation(f"{path!r} is no path")
     if name.startswith("/") or PureWindowsPath(name).drive or PureWindowsPath(name).root:
         raise CapabilityViolation(f"{path} is absolute")
@@ -39,6 +40,10 @@ def inside(worktree: Path, path: str) -> Path:
             mode = os.lstat(place).st_mode
         except FileNotFoundError:
             break
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            break  # nothing can be there
         if stat.S_ISLNK(mode):
             raise CapabilityViolation(f"{path}: {'/'.join(parts[:number])} is a symbolic link")
         if number == len(parts):
