@@ -84,14 +84,7 @@ class OpenAiProvider:
 
     def count_tokens(self, text: str) -> int:
         """Tokens of `text`: llama.cpp's `/tokenize` where it is served, else the estimate."""
-        if not self._endpoint.has_tokenizer:
-            return estimate_tokens(text)
-        key = sha256_hex(text.encode("utf-8", "replace"))
-        if key not in self._counts:
-            if len(self._counts) >= _REMEMBERED_COUNTS:
-                self._counts.clear()
-            self._counts[key] = self._asked_count(text)
-        return self._counts[key]
+        return self._count(text, _LOOK_UP_S)
 
     def complete(self, request: ModelRequest, on_text: OnText | None = None) -> ModelReply:
         """One call, `request.sampling.samples` replies. `request.timeout_s` bounds each exchange with the server.
@@ -280,7 +273,22 @@ class OpenAiProvider:
             self._base_url, grammar=self._facts.supports_grammar, top_level_lora=endpoint.kind == "llama.cpp"
         )
 
-    def _asked_count(self, text: str) -> int:
+    def _count(self, text: str, within_s: float) -> int:
+        if not self._endpoint.has_tokenizer:
+            return estimate_tokens(text)
+        key = sha256_hex(text.encode("utf-8", "replace"))
+        if key in self._counts:
+            return self._counts[key]
+        asked = self._asked_count(text, within_s)
+        if asked is None:
+            return estimate_tokens(text)
+        if len(self._counts) >= _REMEMBERED_COUNTS:
+            self._counts.clear()
+        self._counts[key] = asked
+        return asked
+
+    def _asked_count(self, text: str, within_s: float) -> int | None:
+        """What the server counts; None if it does not say."""
         import httpx
 
         try:
@@ -288,15 +296,15 @@ class OpenAiProvider:
                 self._endpoint.root_url + "/tokenize",
                 json={"content": text.encode("utf-8", "replace").decode("utf-8")},
                 headers=self._authorization(),
-                timeout=_LOOK_UP_S,
+                timeout=within_s,
             )
             tokens = answer.json()["tokens"] if answer.status_code == 200 else None
         except (httpx.HTTPError, ValueError, KeyError, TypeError):
             tokens = None
-        return len(tokens) if isinstance(tokens, list) else estimate_tokens(text)
+        return len(tokens) if isinstance(tokens, list) else None
 
     def _refuse_overflow(self, request: ModelRequest) -> None:
-        needed = self.count_tokens(request.prompt)
+        needed = self._count(request.prompt, min(_LOOK_UP_S, request.timeout_s))
         if needed + 64 > self._facts.context_window:
             raise ModelFailed(
                 f"a prompt of {needed} tokens does not fit the window of {self._facts.context_window} "
