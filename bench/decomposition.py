@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from handshake.domain.packet_text import is_governance_command, read_packet
+from handshake.domain.packet_commands import is_governance_command
+from handshake.domain.packet_text import read_packet
 from handshake.loop.start import scope_of
 from handshake.planning.assign import Assigner, paths_mentioned
 from handshake.planning.files import ScopeEntries, expand_scope

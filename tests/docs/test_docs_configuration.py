@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import is_dataclass
 from typing import Any, get_args
 
 import pytest
 import yaml
 from pydantic import BaseModel
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+from pydantic.fields import FieldInfo
 
 from handshake.domain.policy import EscalationLevel
 from handshake.domain.settings import LoraConfig, ModelConfig, Settings
@@ -17,15 +20,24 @@ from handshake.domain.settings import LoraConfig, ModelConfig, Settings
 ROW = re.compile(r"^\| `([a-z][\w.*\[\]]*)` \| ?(.*?) ?\|", re.MULTILINE)
 
 
-def record_in(annotation: Any) -> type[BaseModel] | None:
+def record_in(annotation: Any) -> type[Any] | None:
     """The record that a field holds: itself, or as the other side of `| None`."""
     candidates = (annotation, *(get_args(annotation) if type(None) in get_args(annotation) else ()))
-    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+    return next(
+        (c for c in candidates if isinstance(c, type) and (issubclass(c, BaseModel) or is_dataclass(c))), None
+    )
 
 
-def keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def fields_of(record: type[Any]) -> dict[str, FieldInfo]:
+    """The fields of a record, or of a section that is a plain dataclass, as pydantic sees them."""
+    if is_dataclass(record):
+        return dict(pydantic_dataclass(frozen=True)(record).__pydantic_fields__)
+    return dict(record.model_fields)
+
+
+def keys(model: type[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every key that can be set, dotted, with its field."""
-    for name, field in model.model_fields.items():
+    for name, field in fields_of(model).items():
         if name == "models":
             yield from keys(ModelConfig, "models.*.")
         elif name == "loras":
@@ -90,7 +102,7 @@ def test_the_examples_are_configurations(documents: dict[str, str]) -> None:
 
 
 def test_every_variable_that_is_no_setting_is_told(documents: dict[str, str]) -> None:
-    from handshake.config.loading import NO_SETTINGS
+    from handshake.config.places import NO_SETTINGS
 
     internal = {"HANDSHAKE_NAMESPACE", "HANDSHAKE_OP", "HANDSHAKE_SCRIPTED_CALLS"}
     told = set(re.findall(r"`(HANDSHAKE_[A-Z_]+)`", documents["docs/commands.md"]))

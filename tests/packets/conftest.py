@@ -65,6 +65,7 @@ class Project:
             **{f"GIT_{who}_{what}": "t@e" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
             "GIT_CONFIG_GLOBAL": os.devnull,
             "GIT_CONFIG_NOSYSTEM": "1",
+            "XDG_CACHE_HOME": f"{root}-cache",
         }
         self.git("init", "-q", "-b", "main")
         self.repo: Repository = find_repository(root)
@@ -73,7 +74,7 @@ class Project:
         """The same project in a copy of its folder."""
         made = copy.copy(self)
         made.root = root
-        made.env = dict(self.env)
+        made.env = {**self.env, "XDG_CACHE_HOME": f"{root}-cache"}
         made.repo = find_repository(root)
         return made
 

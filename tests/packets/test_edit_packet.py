@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,10 +11,11 @@ from hypothesis import strategies as st
 
 from handshake.domain.errors import PacketRefused
 from handshake.domain.packet import ManifestEntry
+from handshake.domain.packet_edit import append_section_line, set_status, with_manifest
 from handshake.domain.packet_manifest import GATE_CODES
 from handshake.domain.packet_names import always_quoted, quoted_name, unquoted_name
 from handshake.domain.packet_scope import in_scope
-from handshake.domain.packet_text import append_section_line, read_packet, set_status, with_manifest
+from handshake.domain.packet_text import read_packet
 
 
 def entry(path: str, delta: int = 1) -> ManifestEntry:
@@ -80,7 +82,7 @@ def test_a_block_is_replaced_where_it_stands_and_the_others_stay(finished: bytes
     before = dressed(finished)
     packet = read_packet(before, "x").packet
     assert packet is not None
-    after = with_manifest(before, [packet.manifest[1].model_copy(update={"line_delta": 9})])
+    after = with_manifest(before, [replace(packet.manifest[1], line_delta=9)])
     assert changed(before, after) == [b"-- **Line Delta**: 4\r\n", b"+- **Line Delta**: 9\r\n"]
 
 

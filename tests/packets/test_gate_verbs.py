@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -183,7 +184,7 @@ def test_a_run_does_not_commit_what_the_gates_refuse(work) -> None:
         ({"gates": {}}, "is not ticked"),
         ({"target_file": "lib/old.txt"}, "has no manifest block"),
     ):
-        lying = with_manifest(signed, [entries[0].model_copy(update=update)])
+        lying = with_manifest(signed, [replace(entries[0], **update)])
         assert any(said in f.what for f in judge_own_commit(signed, lying, PATH, changed))
     narrow = signed.replace(b"  - src/app.py\n", b"")
     assert any(f.code == "C701-G02" for f in judge_own_commit(narrow, with_manifest(signed, entries), PATH, changed))

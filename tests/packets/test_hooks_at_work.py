@@ -81,6 +81,39 @@ def test_the_index_of_the_commit_in_hand_is_judged(hooked) -> None:
     assert hooked.try_git("commit", "-q", "--amend", "-m", "other words").returncode == 0
 
 
+HEAVY = (
+    "pydantic",
+    "yaml",
+    "git",
+    "pygit2",
+    "typer",
+    "detect_secrets",
+    "platformdirs",
+    "filelock",
+    "email",
+    "handshake.domain.record",
+)
+
+
+@pytest.mark.parametrize("config", ["", "governance: {ascii: error}\ncontext: {index: false}\n"])
+def test_a_commit_that_passes_loads_no_heavy_library(hooked, config) -> None:
+    if config:
+        hooked.write(".handshake/config.yaml", config)
+    work(hooked)
+    hooked.git("add", "src")
+    handshake(hooked, "manifest", "write", WP)
+    hooked.git("add", "docs")
+    code = (
+        "import os, sys, pathlib; from handshake.cli.hook_run import run_hook\n"
+        "print(run_hook('pre-commit', [], pathlib.Path()), [n for n in sys.argv[1:] if n in sys.modules])"
+    )
+    env = {**hooked.env, "GIT_INDEX_FILE": ".git/index"}
+    command = [sys.executable, "-c", code, *HEAVY]
+    for _ in range(2):  # the first checks the configuration, whole
+        done = subprocess.run(command, cwd=hooked.root, env=env, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("0 []\n", "")
+
+
 def test_going_round_is_possible_and_recorded(hooked) -> None:
     work(hooked)
     hooked.git("add", "-A")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from handshake.domain.packet import ManifestEntry
+from handshake.domain.packet_edit import with_manifest
 from handshake.domain.packet_manifest import GATE_CODES
-from handshake.domain.packet_text import read_packet, with_manifest
+from handshake.domain.packet_text import read_packet
 from handshake.gates.changes import sha1_forms
 from handshake.gates.judged_range import judged_range
 from handshake.gates.manifest import changes_between, manifest_entries
@@ -94,14 +96,14 @@ def only(gate_or_code: str, found: list[str]) -> None:
 )
 def test_each_false_field_fires_its_gate_alone(project, gate: str, update: dict[str, object]) -> None:
     edit_app(project)
-    finish(project, lambda entries: [e.model_copy(update=update) for e in entries])
+    finish(project, lambda entries: [replace(e, **update) for e in entries])
     found = judge(project)
     only(f"{GATE_CODES[gate]} src/app.py: {gate} is ticked but false", found)
 
 
 def test_a_false_pre_sha1_fires_capture_and_preimage(project) -> None:
     edit_app(project)
-    finish(project, lambda entries: [e.model_copy(update={"pre_sha1": "1" * 40}) for e in entries])
+    finish(project, lambda entries: [replace(e, pre_sha1="1" * 40) for e in entries])
     found = judge(project)
     assert [line.split(" ")[1] for line in found] == ["C701-G05", "C701-G08"]
     assert "pre_sha1_captured" in found[0]
@@ -111,7 +113,7 @@ def test_a_false_pre_sha1_fires_capture_and_preimage(project) -> None:
 @pytest.mark.parametrize("gate", list(GATE_CODES))
 def test_a_box_that_is_not_ticked_is_never_inferred(project, gate: str) -> None:
     edit_app(project)
-    finish(project, lambda entries: [e.model_copy(update={"gates": {**e.gates, gate: False}}) for e in entries])
+    finish(project, lambda entries: [replace(e, gates={**e.gates, gate: False}) for e in entries])
     only(f"{GATE_CODES[gate]} src/app.py: {gate} is not ticked", judge(project))
 
 
@@ -177,7 +179,7 @@ def test_filename_must_be_canonical(project, name: str, said: str) -> None:
     edit_app(project)
     project.commit()
     change = changes_between(project.repo, "HEAD~1", "HEAD")
-    entry = manifest_entries(change)[0].model_copy(update={"target_file": name})
+    entry = replace(manifest_entries(change)[0], target_file=name)
     case = FileCase(change=change[0], entries=(entry,), in_scope=True)
     found = judge_file(case, "p.md", "WP-1")
     assert [f.code for f in found] == ["C701-G06"]
@@ -186,12 +188,12 @@ def test_filename_must_be_canonical(project, name: str, said: str) -> None:
 
 def test_a_block_in_another_case_or_for_an_unchanged_file_is_refused(project) -> None:
     edit_app(project)
-    finish(project, lambda entries: [*entries, entries[0].model_copy(update={"target_file": "SRC/app.py"})])
+    finish(project, lambda entries: [*entries, replace(entries[0], target_file="SRC/app.py")])
     only(
         "C701-G06 the manifest has a block for SRC/app.py, which did not change; the file's name is src/app.py",
         judge(project),
     )
-    finish(project, lambda entries: [*entries, entries[0].model_copy(update={"target_file": "lib/old.txt"})])
+    finish(project, lambda entries: [*entries, replace(entries[0], target_file="lib/old.txt")])
     only("C701-G05 the manifest has a block for lib/old.txt, which did not change", judge(project))
 
 
@@ -273,8 +275,8 @@ def test_several_blocks_may_cover_a_file_and_add_up(project) -> None:
     def split(entries: list[ManifestEntry]) -> list[ManifestEntry]:
         one = entries[0]
         return [
-            one.model_copy(update={"start": 1, "end": 8, "line_delta": 0}),
-            one.model_copy(update={"start": 9, "end": 20, "line_delta": -2}),
+            replace(one, start=1, end=8, line_delta=0),
+            replace(one, start=9, end=20, line_delta=-2),
         ]
 
     finish(project, split)
@@ -284,7 +286,7 @@ def test_several_blocks_may_cover_a_file_and_add_up(project) -> None:
 def test_crlf_and_raw_hashes_are_accepted_with_a_warning(project) -> None:
     project.write("lib/dos.txt", b"a\r\nb\r\n")
     raw = sha1_forms(b"a\r\nb\r\n")[1]
-    finish(project, lambda entries: [e.model_copy(update={"post_sha1": raw}) for e in entries])
+    finish(project, lambda entries: [replace(e, post_sha1=raw) for e in entries])
     found = judge(project)
     assert len(found) == 1
     assert found[0].startswith("warning C701-G05")
@@ -448,7 +450,7 @@ def test_any_real_change_passes_and_a_single_mutation_is_refused(
                 for line in commit_manifest(project, manifest_entries(changes_between(project.repo, BASE, "HEAD")))
             )
         else:
-            assert commit_manifest(project, [first.model_copy(update=changed[mutation])])
+            assert commit_manifest(project, [replace(first, **changed[mutation])])
 
 
 def make_change(project, before: dict[str, bytes], after: dict[str, bytes], kinds: dict[str, str]) -> None:
@@ -551,7 +553,7 @@ def test_thousands_of_blocks_on_one_file_are_judged_in_time(project) -> None:
 
     def split(entries: list[ManifestEntry]) -> list[ManifestEntry]:
         [one] = entries
-        return [one.model_copy(update={"start": n, "end": n, "line_delta": 0}) for n in range(2, 10_001, 2)]
+        return [replace(one, start=n, end=n, line_delta=0) for n in range(2, 10_001, 2)]
 
     began = time.monotonic()
     finish(project, split)

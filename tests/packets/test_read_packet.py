@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handshake.domain.packet_text import is_governance_command, is_runnable, read_packet
+from handshake.domain.packet_commands import is_governance_command
+from handshake.domain.packet_text import is_runnable, read_packet
 
 PATH = "docs/task_packets/WP-1-Demo-v1.md"
 

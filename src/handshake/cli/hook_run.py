@@ -21,8 +21,7 @@ SKIP = "HANDSHAKE_SKIP"
 _GIT = {"pre-commit": "commit", "pre-push": "push", "pre-merge-commit": "merge"}
 _READ_INPUT = ("pre-push", "reference-transaction")
 
-
-# no plugin of pydantic's is wanted here, and looking for some reads the metadata of every installed package
+# where pydantic is needed, none of its plugins is, and looking for some reads every installed package's metadata
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 
@@ -57,7 +56,8 @@ def _run(name: str, arguments: Sequence[str], directory: Path) -> int:
         if name != "reference-transaction" or arguments[:1] == ["prepared"]:
             _skip(repo, name)
         return int(ExitCode.DONE)
-    findings = CHECKS[name](repo, arguments, given)
+    with repo.git.one_reader():
+        findings = CHECKS[name](repo, arguments, given)
     for finding in findings:
         _say(f"{finding.severity}: {finding.text()}")
     if not any(finding.severity == "error" for finding in findings):

@@ -55,7 +55,7 @@ def calibrate(
 
 def _stored(around: Surroundings, found: Calibration) -> str:
     """Write `edit_forms` where the model's entry stands: the user's file, else the repository's."""
-    from handshake.config.loading import REPOSITORY_FILE, user_config_file
+    from handshake.config.places import REPOSITORY_FILE, user_config_file
     from handshake.config.yaml_edit import set_entry_key
     from handshake.config.yaml_text import read_yaml
     from handshake.repo.atomic import write_durably

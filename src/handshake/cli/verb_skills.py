@@ -128,7 +128,7 @@ def _read_proposal(path: Path) -> tuple[SkillProposal, ...]:
 
 def _registry_file(around: Surroundings) -> tuple[Path, str]:
     """The file whose `loras:` counts: the user's where it has any, else the repository's."""
-    from handshake.config.loading import REPOSITORY_FILE, user_config_file
+    from handshake.config.places import REPOSITORY_FILE, user_config_file
     from handshake.config.yaml_text import read_yaml
 
     for path in (user_config_file(os.environ), around.repo.root / REPOSITORY_FILE):

@@ -41,6 +41,7 @@ def trust(
 def _trust(context: typer.Context, *, record: bool, as_json: bool) -> None:
     from handshake.config import trust as trusting
     from handshake.config.loading import read_repository_file
+    from handshake.config.places import TRUST_VARIABLE
 
     repo = open_repository(context.obj)
     raw = read_repository_file(repo.root)
@@ -51,7 +52,7 @@ def _trust(context: typer.Context, *, record: bool, as_json: bool) -> None:
         return
     word = "trusted" if record else "to be trusted:"
     write(f"{word} {', '.join(keys) or 'nothing that starts programs'} of {repo.root}")
-    write(f"{trusting.VARIABLE}={digest}")
+    write(f"{TRUST_VARIABLE}={digest}")
 
 
 def _list(*, as_json: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,19 +9,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from handshake.config.places import NO_SETTINGS, PREFIX, REPOSITORY_FILE, user_config_file
 from handshake.config.trust import dropped_untrusted, refuse_untrusted, untrusted_keys
 from handshake.config.yaml_text import KeyPath, ReadYaml, dotted, read_word, read_yaml
 from handshake.domain.errors import ConfigError
 from handshake.domain.settings import Settings
 
-REPOSITORY_FILE = ".handshake/config.yaml"
-PREFIX = "HANDSHAKE_"
-
-# Variables that are no settings: switches of the process itself.
-NO_SETTINGS = frozenset(
-    PREFIX + name
-    for name in ("FAILPOINT", "TRUST", "SKIP", "MODELS", "DEBUG", "NAMESPACE", "OP", "SCRIPTED_CALLS", "LANGUAGES")
-)
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")  # of a record, of a plain dataclass
 
 
 @dataclass(frozen=True)
@@ -123,16 +116,6 @@ def read_repository_file(repo_root: Path) -> dict[str, Any]:
     return {} if found is None else found.value
 
 
-def user_config_file(env: Mapping[str, str]) -> Path:
-    """The user's own configuration file, e.g. `~/.config/handshake/config.yaml`."""
-    if sys.platform not in ("win32", "darwin"):  # as platformdirs says, without its import: hooks ask at each commit
-        home = env.get("XDG_CONFIG_HOME")
-        return (Path(home) if home else Path.home() / ".config") / "handshake" / "config.yaml"
-    import platformdirs
-
-    return Path(platformdirs.user_config_dir("handshake", appauthor=False)) / "config.yaml"
-
-
 def _read_file(path: Path, name: str) -> ReadYaml | None:
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -189,7 +172,7 @@ def _checked(merge: _Merge, env: Mapping[str, str]) -> Settings:
     while place not in merge.origins and place:
         place = place[:-1]
     where = merge.origins.get(place, "configuration")
-    said = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+    said = "unknown key" if first["type"] in _UNKNOWN else first["msg"].removeprefix("Value error, ")
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     raise ConfigError(
         f"{where}: key {dotted(path) or '(all)'}: {said}{more}",

@@ -8,19 +8,15 @@ from __future__ import annotations
 import copy
 import json
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from handshake.config.places import REGISTRY_FILE, TRUST_VARIABLE, trust_file
 from handshake.domain.canonical import hash_of, sha256_hex
 from handshake.domain.errors import ConfigError, NotTrusted
 from handshake.domain.settings import Commands, starts_programs
-
-VARIABLE = "HANDSHAKE_TRUST"
-# beside the configuration: what engines may do, so it can widen what a command may
-REGISTRY_FILE = ".handshake/mechanical_engines.json"
 
 
 def program_keys(raw: dict[str, Any], repo_root: Path | None = None) -> list[str]:
@@ -75,7 +71,7 @@ def is_trusted(repo_root: Path, raw: dict[str, Any], env: Mapping[str, str] | No
         return True
     wanted = trust_hash(raw, repo_root)
     variables = os.environ if env is None else env
-    return variables.get(VARIABLE) == wanted or _records(variables).get(_name(repo_root)) == wanted
+    return variables.get(TRUST_VARIABLE) == wanted or _records(variables).get(_name(repo_root)) == wanted
 
 
 def untrusted_keys(repo_root: Path, raw: dict[str, Any], env: Mapping[str, str] | None = None) -> tuple[str, ...]:
@@ -93,15 +89,15 @@ def refuse_untrusted(
     """
     variables = os.environ if env is None else env
     names = ", ".join(keys)
-    if variables.get(VARIABLE):
+    if variables.get(TRUST_VARIABLE):
         raise NotTrusted(
-            f"{VARIABLE} is not the hash of what can start programs here: {names}",
-            next_step=f"read it; if it may: {VARIABLE}={trust_hash(raw, repo_root)}",
+            f"{TRUST_VARIABLE} is not the hash of what can start programs here: {names}",
+            next_step=f"read it; if it may: {TRUST_VARIABLE}={trust_hash(raw, repo_root)}",
         )
     changed = " any more: it changed" if _name(repo_root) in _records(variables) else ""
     raise NotTrusted(
         f".handshake/ can start programs and is not trusted{changed}: {names}",
-        next_step=f"read it, then: handshake trust (in CI {VARIABLE}=<hash>: handshake trust --show)",
+        next_step=f"read it, then: handshake trust (in CI {TRUST_VARIABLE}=<hash>: handshake trust --show)",
     )
 
 
@@ -167,16 +163,6 @@ def _changing(env: Mapping[str, str]) -> Iterator[dict[str, str]]:
             half.replace(path)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}", next_step=f"make {path.parent} writable") from None
-
-
-def trust_file(env: Mapping[str, str]) -> Path:
-    """Where trust is recorded: in the user's state folder."""
-    home = env.get("XDG_STATE_HOME")
-    if home and sys.platform not in ("win32", "darwin"):
-        return Path(home) / "handshake" / "trust.json"
-    import platformdirs
-
-    return Path(platformdirs.user_state_dir("handshake", appauthor=False)) / "trust.json"
 
 
 def _name(repo_root: Path) -> str:

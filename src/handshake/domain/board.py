@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
 from handshake.domain.packet import PacketStatus
 from handshake.domain.packet_lines import PacketLines, read_lines
-from handshake.domain.record import Record
 
 
 class BoardTag(StrEnum):
@@ -48,7 +48,8 @@ _NAMES = {"in progress": "In Progress", "ready": "Ready", "ready for dev": "Read
 _NAMES |= {"done": "Done", "superseded": "Superseded"}
 
 
-class BoardEntry(Record):
+@dataclass(frozen=True, kw_only=True)
+class BoardEntry:
     """One line `- **[WP_ID]** - [TAG]`. `section` is a name of `SECTIONS`, or None for another; `line` from 1."""
 
     wp_id: str

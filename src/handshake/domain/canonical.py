@@ -6,6 +6,7 @@ NFC) and `state.md` (laid out so that a step is a few lines of diff).
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import unicodedata
@@ -39,7 +40,7 @@ def plain(value: Any) -> Any:
         return {_nfc(str(key)): plain(item) for key, item in value.items()}
     if kind is list or kind is tuple:
         return [plain(item) for item in value]
-    if isinstance(value, BaseModel):
+    if isinstance(value, BaseModel) or dataclasses.is_dataclass(kind):
         return {
             name: plain(item)
             for name, left_out_if_none in _fields(kind)
@@ -48,14 +49,18 @@ def plain(value: Any) -> Any:
     return _plain_of_others(value)
 
 
-_FIELDS: dict[type[BaseModel], tuple[tuple[str, bool], ...]] = {}
+_FIELDS: dict[type[Any], tuple[tuple[str, bool], ...]] = {}
 
 
-def _fields(kind: type[BaseModel]) -> tuple[tuple[str, bool], ...]:
+def _fields(kind: type[Any]) -> tuple[tuple[str, bool], ...]:
     """A record's field names, each with whether None is its default: then a None is left out."""
     known = _FIELDS.get(kind)
     if known is None:
-        known = _FIELDS[kind] = tuple((name, field.default is None) for name, field in kind.model_fields.items())
+        if issubclass(kind, BaseModel):
+            defaults = {name: field.default for name, field in kind.model_fields.items()}
+        else:
+            defaults = {field.name: field.default for field in dataclasses.fields(kind)}
+        known = _FIELDS[kind] = tuple((name, default is None) for name, default in defaults.items())
     return known
 
 

@@ -1,13 +1,14 @@
-"""The task packet as read. Contract: `packets-and-gates.md`. Reading is `handshake.domain.packet_text`."""
+"""The task packet as read. Contract: `packets-and-gates.md`. Reading is `handshake.domain.packet_text`.
+
+Only our own readers make these records, from text that they have checked. So they are plain data: a git hook reads
+a packet at each commit and does not wait for a library that checks types.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
-
-from pydantic import Field
-
-from handshake.domain.record import Record
 
 WP_ID_PATTERN = r"^WP-[A-Za-z0-9][A-Za-z0-9._-]*$"
 
@@ -22,7 +23,8 @@ class PacketStatus(StrEnum):
     DONE = "Done"
 
 
-class Finding(Record):
+@dataclass(frozen=True, kw_only=True)
+class Finding:
     """One problem or remark, with its place and its mend."""
 
     severity: Literal["error", "warning"]
@@ -38,7 +40,8 @@ class Finding(Record):
         return f"{place}: {self.code}: {self.what}" + (f"; {self.mend}" if self.mend else "")
 
 
-class Waiver(Record):
+@dataclass(frozen=True, kw_only=True)
+class Waiver:
     """An entry of WAIVERS GRANTED that has an id and names a path."""
 
     waiver_id: str
@@ -48,7 +51,8 @@ class Waiver(Record):
     line: int
 
 
-class ManifestEntry(Record):
+@dataclass(frozen=True, kw_only=True)
+class ManifestEntry:
     """One COR-701 block. `gates` maps each of the ten names to whether its box is ticked."""
 
     target_file: str
@@ -57,11 +61,12 @@ class ManifestEntry(Record):
     line_delta: int
     pre_sha1: str
     post_sha1: str
-    gates: dict[str, bool] = Field(default_factory=dict)
+    gates: dict[str, bool] = field(default_factory=dict)
     line: int = 1
 
 
-class ValidationReport(Record):
+@dataclass(frozen=True, kw_only=True)
+class ValidationReport:
     """A report under VALIDATION_REPORTS."""
 
     title: str
@@ -69,7 +74,8 @@ class ValidationReport(Record):
     line: int
 
 
-class Packet(Record):
+@dataclass(frozen=True, kw_only=True)
+class Packet:
     """Everything that is read from a packet. Lines are 1-based."""
 
     wp_id: str

@@ -6,14 +6,11 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pydantic import ValidationError
-
 from handshake.domain.packet import Finding, PacketStatus
 from handshake.domain.packet_commands import read_commands
 from handshake.domain.packet_lines import PacketLines
 from handshake.domain.packet_lists import Item, KeyValue, LabelledList, find_list, items_below, key_of_line
 from handshake.domain.packet_scope import UnreadablePath, is_nothing, is_placeholder, looks_like_path, paths_of_item
-from handshake.domain.policy import ExecutionPolicy
 
 IN_SCOPE = r"IN[ _-]?SCOPE(?:[ _-](?:PATHS?|FILES?))?"
 OUT_OF_SCOPE = r"OUT[ _-]?OF[ _-]?SCOPE(?:[ _-](?:PATHS?|FILES?))?"
@@ -359,6 +356,8 @@ def _read_policy(lines: PacketLines, before_reports: range, remarks: Remarks) ->
 def _policy_of(text: str, first_line: int, remarks: Remarks) -> dict[str, object] | None:
     import yaml
 
+    from handshake.domain.policy import ExecutionPolicy
+
     line = first_line
     try:
         if any(isinstance(token, yaml.AliasToken | yaml.AnchorToken) for token in yaml.scan(text, yaml.SafeLoader)):
@@ -376,7 +375,7 @@ def _policy_of(text: str, first_line: int, remarks: Remarks) -> dict[str, object
         mark = getattr(error, "problem_mark", None)
         line = first_line + (mark.line if mark else 0)
         problem = str(getattr(error, "problem", None) or "it is no YAML")
-    except (ValidationError, RecursionError, ValueError) as error:
+    except (RecursionError, ValueError) as error:
         problem = _first_problem(error)
     remarks.error(
         "HSK-PKT-POLICY", line, f"EXECUTION_POLICY: {problem}", "see the table of policy fields in the docs"
@@ -385,6 +384,8 @@ def _policy_of(text: str, first_line: int, remarks: Remarks) -> dict[str, object
 
 
 def _first_problem(error: Exception) -> str:
+    from pydantic import ValidationError
+
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
         return f"{'.'.join(str(part) for part in first['loc']) or 'policy'}: {first['msg']}"

@@ -11,22 +11,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from handshake.domain.packet import WP_ID_PATTERN, Finding, Packet, PacketStatus
-from handshake.domain.packet_commands import is_governance_command
-from handshake.domain.packet_edit import append_section_line, set_status, with_manifest
 from handshake.domain.packet_fields import Remarks, read_fields, read_parts
 from handshake.domain.packet_lines import PacketLines, read_lines, without_code_spans
 from handshake.domain.packet_manifest import read_manifest
 from handshake.domain.packet_waivers import read_reports, read_waivers
-
-__all__ = [
-    "PacketReading",
-    "append_section_line",
-    "is_governance_command",
-    "is_runnable",
-    "read_packet",
-    "set_status",
-    "with_manifest",
-]
 
 MOST_LINES = 1_000_000
 _SMALL = 1 << 20

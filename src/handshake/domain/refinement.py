@@ -14,14 +14,14 @@ from handshake.domain.packet_fields import Remarks, is_unsigned, plain_value
 from handshake.domain.packet_lines import PacketLines, read_lines
 from handshake.domain.packet_lists import KeyValue, key_of_line
 from handshake.domain.packet_scope import is_nothing, is_placeholder
-from handshake.domain.record import Record
 
 COVERS_POINTS = 5
 _SPEC_NAME = re.compile(r"[^\s`*()\[\]]+\.md\b")
 _BOX = re.compile(r"\[([ xX])\]")
 
 
-class SpecAnchor(Record):
+@dataclass(frozen=True, kw_only=True)
+class SpecAnchor:
     """A place in the spec: `token` must stand in lines `start` to `end` (1-based) of `spec_file`.
 
     `spec_file` is None where the anchor names none: then the refinement's own spec is meant.
@@ -34,7 +34,8 @@ class SpecAnchor(Record):
     line: int
 
 
-class Refinement(Record):
+@dataclass(frozen=True, kw_only=True)
+class Refinement:
     """Everything that is read from a refinement. Lines are 1-based, 0 where the field is missing."""
 
     wp_id: str

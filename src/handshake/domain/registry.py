@@ -6,15 +6,16 @@ Contract: `packets-and-gates.md`, Around a packet, `WP_TRACEABILITY_REGISTRY.md`
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from handshake.domain.packet_lines import read_lines
-from handshake.domain.record import Record
 
 _WP = re.compile(r"(?<![A-Za-z0-9_-])WP-[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _PAIR = re.compile(r"^[ \t]*+(?:[-*+][ \t]++)?[`*]*(WP-[A-Za-z0-9._-]*[A-Za-z0-9])[`*]*[ \t]*(?:->|:)[ \t]*(.*)$")
 
 
-class RegistryEntry(Record):
+@dataclass(frozen=True, kw_only=True)
+class RegistryEntry:
     """One row. `is_stub` says that it leads to a stub, which is never run. `line` is 1-based."""
 
     base_wp_id: str

@@ -7,26 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from handshake.domain.gate_settings import Governance, Paths, Tracking
 from handshake.domain.policy import ExecutionPolicy
 from handshake.domain.record import Record
-
-
-class Paths(Record):
-    """Where governance files live, relative to the repository."""
-
-    packets: str = "docs/task_packets"
-    refinements: str = "docs/refinements"
-    board: str = "docs/TASK_BOARD.md"
-    registry: str = "docs/WP_TRACEABILITY_REGISTRY.md"
-    signatures: str = "docs/SIGNATURE_AUDIT.md"
-
-
-class Governance(Record):
-    """How strict activation is."""
-
-    mode: Literal["standard", "strict"] = "standard"
-    signed_commits: bool = False
-    ascii: Literal["error", "warn"] = "error"
 
 
 class ForbiddenPattern(Record):
@@ -138,14 +121,6 @@ class Worktrees(Record):
     """Where worktrees are made; `{repo}` is the repository's folder name."""
 
     dir: str = "../{repo}.worktrees"
-
-
-class Tracking(Record):
-    """The tracking branch."""
-
-    push: bool = False
-    remote: str = "origin"
-    namespace: str = "handshake/track"
 
 
 class Recorder(Record):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from handshake.domain.packet_fields import is_unsigned, plain_value
 from handshake.domain.packet_lines import PacketLines, read_lines
-from handshake.domain.record import Record
 from handshake.domain.registry import wp_ids_in
 
 _BULLET = re.compile(r"^[ \t]*+[-*+][ \t]+`?([^\s`|:]+)`?[ \t]*(?::|->|\||--?[ \t])(.*)$")
 
 
-class SignatureUse(Record):
+@dataclass(frozen=True, kw_only=True)
+class SignatureUse:
     """One line of the log: a signature, and the packets that the line names. `line` is 1-based."""
 
     signature: str

@@ -232,21 +232,9 @@ def _content(blobs: dict[str, bytes], sha: str, mode: int) -> bytes | None:
 
 
 def _blobs(repo: Repository, shas: Sequence[str]) -> dict[str, bytes]:
-    wanted = sorted(set(shas))
-    answer = repo.git.run("cat-file", "--batch", input="".join(f"{sha}\n" for sha in wanted).encode()).stdout
-    found: dict[str, bytes] = {}
-    position = 0
-    for sha in wanted:
-        end = answer.index(b"\n", position)
-        words = answer[position:end].split(b" ")
-        position = end + 1
-        if len(words) != 3 or words[1] == b"missing":
-            continue  # a submodule's commit lies elsewhere
-        size = int(words[2])
-        if words[1] == b"blob":
-            found[sha] = answer[position : position + size]
-        position += size + 1
-    return found
+    # what is not there is a submodule's commit: it lies elsewhere
+    read = repo.git.objects(sorted(set(shas)))
+    return {stored.sha: stored.content for stored in read if stored and stored.kind == "blob"}
 
 
 _Hunks = tuple[tuple[Window | None, Window | None], ...]

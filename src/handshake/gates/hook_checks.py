@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 
-from handshake.config.loading import load_settings
+from handshake.config.hook_settings import hook_settings
+from handshake.domain.gate_settings import GateSettings
 from handshake.domain.packet import Finding
 from handshake.domain.packet_names import is_packet_file
 from handshake.domain.packet_text import read_packet
-from handshake.domain.settings import Settings
-from handshake.gates.judged_range import WP_BRANCH, judged_range, left_base_at, packet_path
+from handshake.gates.judged_range import WP_BRANCH, judged_range, left_base_at, packet_path, staged_tree
 from handshake.gates.packet_secrets import secret_findings
 from handshake.gates.pre_work import pre_work
 from handshake.gates.work_gate import judge_work
@@ -25,40 +25,39 @@ Check = Callable[[Repository, Sequence[str], str], list[Finding]]
 _ZEROS = frozenset("0")
 
 
-def _settings(repo: Repository) -> Settings:
-    return load_settings(repo.root, env=os.environ, require_trust=False).settings
+def _settings(repo: Repository) -> GateSettings:
+    return hook_settings(repo.root, os.environ)
 
 
 def check_commit(repo: Repository, _arguments: Sequence[str], _given: str) -> list[Finding]:
     """`pre-commit`: staged packets read and hold no secrets; on a WP branch the gates hold over the staged change."""
     settings = _settings(repo)
-    index = _index_file(repo)
     branch = repo.head_branch() or ""
     judged = None
     if branch.startswith(WP_BRANCH):
-        judged = judged_range(repo, settings.base_branch, index_file=index, only_staged=True)
+        judged = judged_range(repo, settings.base_branch, index_file=_index_file(repo), only_staged=True)
+        if judged is None:
+            return []  # nothing is staged
+    tree = TreeView(repo.git, None, judged.head if judged else staged_tree(repo, _index_file(repo)))
+    before = TreeView(repo.git, None, "HEAD")
     findings: list[Finding] = []
-    packets = _staged_packets(repo, settings, index)
+    packets = _changed_packets(before, tree, settings.paths.packets)
     for path in packets:
-        staged = TreeView(repo.git, None, judged.head).read(path) if judged else None
-        data = staged if staged is not None else repo.git.run("cat-file", "blob", f":{path}", env=_with(index)).stdout
-        findings += read_packet(data, path).findings
-        before = TreeView(repo.git, None, "HEAD").read(path)
-        findings += secret_findings(before, data, path)
+        data = tree.read(path) or b""
+        findings += [*read_packet(data, path).findings, *secret_findings(before.read(path), data, path)]
     if judged is not None:
         path = packet_path(settings, branch.removeprefix("feat/"))
-        view = TreeView(repo.git, None, judged.head)
-        strict = view.read if settings.governance.mode == "strict" else None
-        data_or_none = view.read(path)
-        if data_or_none is not None:
-            found = pre_work(data_or_none, path, strict=strict, paths=settings.paths)
+        strict = tree.read if settings.governance.mode == "strict" else None
+        packet = tree.read(path)
+        if packet is not None:
+            found = pre_work(packet, path, strict=strict, paths=settings.paths)
             # by its code, not by `without_board_status`: strict mode is not imported where it is not asked for
             findings += [finding for finding in found if finding.code != "HSK-BOARD-STATUS"]
         findings += judge_work(repo, settings, judged.base, judged.head, path)
     if packets and branch == settings.base_branch and (head := repo.resolve("HEAD")):
         from handshake.gates.merge_gate import merge_findings
 
-        findings += merge_findings(repo, settings, head, repo.git.text("write-tree", env=_with(index)))
+        findings += merge_findings(repo, settings, head, tree.commit)
     return list(dict.fromkeys(findings))
 
 
@@ -68,16 +67,11 @@ def _index_file(repo: Repository) -> str | None:
     return str(repo.root / named) if named else None
 
 
-def _with(index: str | None) -> dict[str, str]:
-    return {"GIT_INDEX_FILE": index} if index else {}
-
-
-def _staged_packets(repo: Repository, settings: Settings, index: str | None) -> list[str]:
+def _changed_packets(before: TreeView, after: TreeView, folder: str) -> list[str]:
     """The packets that are added or changed."""
-    folder = settings.paths.packets
-    command = ("diff", "--cached", "--name-only", "--no-renames", "--no-ext-diff", "-z", "--diff-filter=d")
-    names = repo.git.names(*command, "--", f":(top,literal){folder}", env=_with(index))
-    return [name for name in names if is_packet_file(name, folder)]
+    old, new = before.children(folder), after.children(folder)
+    paths = [f"{folder}/{name}" for name in sorted(new) if new[name] != old.get(name)]
+    return [path for path in paths if is_packet_file(path, folder)]
 
 
 def check_push(repo: Repository, _arguments: Sequence[str], given: str) -> list[Finding]:
@@ -146,7 +140,7 @@ def _merge_heads(repo: Repository) -> list[str]:
     return list(dict.fromkeys([*named, *written]))
 
 
-def _arrivals(repo: Repository, settings: Settings, old: str, new: str) -> list[Finding]:
+def _arrivals(repo: Repository, settings: GateSettings, old: str, new: str) -> list[Finding]:
     """What the base branch gets; where a remote has it already, it is not for us to refuse."""
     from handshake.gates.merge_gate import merge_findings
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from handshake.domain.errors import UsageError
+from handshake.domain.gate_settings import GateSettings
 from handshake.domain.packet_names import is_packet_file
-from handshake.domain.settings import Settings
 from handshake.repo.git import Repository
 
 WP_BRANCH = "feat/WP-"
@@ -44,16 +44,20 @@ def judged_range(
     """
     if asked is not None:
         return _asked(repo, asked)
-    said = repo.git.run("rev-parse", "HEAD^{commit}", "HEAD^{tree}", check=False)
-    head, head_tree = said.stdout.decode().split() if said.code == 0 else (None, None)
-    tree = repo.git.text("write-tree", env={"GIT_INDEX_FILE": index_file} if index_file else None)
+    head = repo.resolve("HEAD")
+    tree = staged_tree(repo, index_file)
     if head is None:
         empty = repo.git.run("mktree", input=b"").stdout.decode().strip()
         return None if tree == empty else JudgedRange(empty, tree, staged=True)
     base = left_base_at(repo, base_branch, head, *_merged(repo))
-    if tree != head_tree:
+    if tree != repo.tree(head).tree_id:
         return JudgedRange(base, tree, staged=True)
     return None if base == head or only_staged else JudgedRange(base, head, staged=False)
+
+
+def staged_tree(repo: Repository, index_file: str | None = None) -> str:
+    """The index as a tree. Raises GitFailed where it has conflicts."""
+    return repo.git.text("write-tree", env={"GIT_INDEX_FILE": index_file} if index_file else None)
 
 
 def left_base_at(repo: Repository, base_branch: str, *revisions: str) -> str:
@@ -77,12 +81,12 @@ def left_base_at(repo: Repository, base_branch: str, *revisions: str) -> str:
     )
 
 
-def packet_path(settings: Settings, wp_id: str) -> str:
+def packet_path(settings: GateSettings, wp_id: str) -> str:
     """Where the packet of that exact id lies."""
     return f"{settings.paths.packets}/{wp_id}.md"
 
 
-def packet_of_change(repo: Repository, settings: Settings, judged: JudgedRange, *, branch: str | None) -> str:
+def packet_of_change(repo: Repository, settings: GateSettings, judged: JudgedRange, *, branch: str | None) -> str:
     """The id of the packet a change is for: that of the WP branch, else of the one packet that changed.
 
     Raises:

@@ -6,16 +6,16 @@ a copied commit are judged alike.
 
 from __future__ import annotations
 
+from handshake.domain.gate_settings import GateSettings
 from handshake.domain.packet import Finding, Packet, PacketStatus
 from handshake.domain.packet_fields import Remarks
 from handshake.domain.packet_text import read_packet
 from handshake.domain.review import ReviewLog, log_path, read_review_log
-from handshake.domain.settings import Settings
 from handshake.repo.git import Repository
 from handshake.repo.tree import TreeView
 
 
-def merge_findings(repo: Repository, settings: Settings, old: str, new: str) -> list[Finding]:
+def merge_findings(repo: Repository, settings: GateSettings, old: str, new: str) -> list[Finding]:
     """What keeps the base branch from going from `old` to `new`, ids of two commits or trees.
 
     In standard mode a FAIL; in strict mode also the lack of a review that passed, and work that came after it.

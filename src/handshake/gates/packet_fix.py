@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from handshake.domain.packet_edit import append_section_line
 from handshake.domain.packet_lines import read_lines
 from handshake.domain.packet_manifest import template_block
-from handshake.domain.packet_text import append_section_line
 from handshake.gates.pre_work import has_manifest_form
 
 

@@ -10,7 +10,6 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
-from handshake.domain.board import moves_only
 from handshake.domain.packet import Finding, ManifestEntry, Packet, Waiver
 from handshake.domain.packet_fields import Remarks
 from handshake.domain.packet_scope import in_scope
@@ -89,7 +88,11 @@ def _remark_on_ascii(reading: PacketReading, remarks: Remarks, level: Literal["e
 
 def _is_on_board(change: FileChange, packet: Packet) -> bool:
     """Whether the change moves the packet's own line on a task board, and no byte beside it."""
-    return change.path.endswith(".md") and moves_only(change.before, change.after, packet.wp_id)
+    if not change.path.endswith(".md"):
+        return False
+    from handshake.domain.board import moves_only
+
+    return moves_only(change.before, change.after, packet.wp_id)
 
 
 def own_files(packet: Packet) -> tuple[str, ...]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from handshake.domain.gate_settings import Paths
 from handshake.domain.packet import Finding
 from handshake.domain.packet_fields import Remarks
 from handshake.domain.packet_lines import PacketLines
 from handshake.domain.packet_manifest import FIELDS, GATE_CODES, manifest_blocks
 from handshake.domain.packet_text import PacketReading, read_packet
-from handshake.domain.settings import Paths
 from handshake.gates.phase import phase_findings
 from handshake.gates.spec import ReadFile
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from handshake.domain.packet import Packet, Waiver
 from handshake.domain.packet_fields import Remarks
@@ -31,7 +32,7 @@ def signed_before(repo: Repository, base: str, head: str, current: Packet, remar
     path = current.path
     at_base = _packet_at(repo, base, path)
     known = frozenset(entry_key(entry) for entry in at_base.manifest) if at_base else frozenset()
-    for revision in (base, *_later(repo, base, head, path)):
+    for revision in chain([base], _later(repo, base, head, path)):
         packet = at_base if revision == base else _packet_at(repo, revision, path)
         if packet is None or not packet.user_signature:
             continue

@@ -10,12 +10,12 @@ import re
 from pathlib import Path
 
 from handshake.domain.board import SECTION_OF, read_board, tag_of_status
+from handshake.domain.gate_settings import Paths
 from handshake.domain.packet import Finding, Packet
 from handshake.domain.packet_fields import Remarks
 from handshake.domain.packet_lines import PacketLines
 from handshake.domain.refinement import read_refinement
 from handshake.domain.registry import active_packets, read_registry
-from handshake.domain.settings import Paths
 from handshake.domain.signature_audit import read_signature_audit, uses_of
 from handshake.gates.phase import phase_findings
 from handshake.gates.refinement import refinement_findings

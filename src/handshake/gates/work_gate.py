@@ -7,20 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from handshake.domain.gate_settings import GateSettings, HookSettings
 from handshake.domain.packet import Finding
 from handshake.domain.packet_text import read_packet
-from handshake.domain.settings import Settings
 from handshake.gates.changes import FileChange
 from handshake.gates.post_work import judge_changes, own_files, post_work
 from handshake.gates.signed import Signed
 from handshake.repo.git import Repository
 
 
-def judge_work(repo: Repository, settings: Settings, base: str, head: str, packet_path: str) -> list[Finding]:
+def judge_work(repo: Repository, settings: GateSettings, base: str, head: str, packet_path: str) -> list[Finding]:
     """Every finding over what changed from `base` to `head`. Raises as `post_work`."""
     governance = settings.governance
     findings = post_work(repo, base, head, packet_path, mode=governance.mode, ascii_level=governance.ascii)
-    if settings.validators.post_work:
+    if not isinstance(settings, HookSettings) and settings.validators.post_work:
         from handshake.gates.validators.table import gate_findings
 
         findings += gate_findings(repo, settings, base, head)

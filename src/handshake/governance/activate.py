@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from handshake.domain.clock import Clock
 from handshake.domain.errors import PacketRefused, UsageError
 from handshake.domain.packet import Finding, Packet, PacketStatus
+from handshake.domain.packet_edit import set_status
 from handshake.domain.packet_lines import PacketLines, read_lines
-from handshake.domain.packet_text import read_packet, set_status
+from handshake.domain.packet_text import read_packet
 from handshake.domain.settings import Settings
 from handshake.gates.activation import activation_findings
 from handshake.gates.spec import ReadFile

@@ -6,7 +6,7 @@ from handshake.config.failpoints import failpoint
 from handshake.domain.board import BoardTag, with_entry
 from handshake.domain.microtask import VerificationSpec
 from handshake.domain.packet import Finding
-from handshake.domain.packet_text import append_section_line, set_status
+from handshake.domain.packet_edit import append_section_line, set_status
 from handshake.domain.progress import MtStatus, ProgressStatus
 from handshake.domain.reply import SpecResult
 from handshake.domain.states import JobStatus, Phase

@@ -21,7 +21,7 @@ from handshake.domain.ledger import RunLedger
 from handshake.domain.microtask import Plan
 from handshake.domain.operation import CapabilityCheck
 from handshake.domain.packet import Packet
-from handshake.domain.packet_text import is_governance_command
+from handshake.domain.packet_commands import is_governance_command
 from handshake.domain.policy import ExecutionPolicy
 from handshake.domain.progress import LearningContext, MtProgress, ProgressArtifact, aggregate
 from handshake.domain.states import JobStatus

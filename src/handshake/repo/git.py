@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, cached_property
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from handshake.domain.errors import EnvironmentProblem, HandshakeError, ResourceExhausted, UsageError
 from handshake.repo.atomic import says_disk_full
+from handshake.repo.object_reader import ObjectReader, ReaderEnded, Stored, names_for_git, next_answer
 from handshake.repo.tree import TreeView, open_pygit2
 
 if TYPE_CHECKING:
@@ -97,6 +99,7 @@ class Git:
     ) -> None:
         self.directory = directory
         self.remembered: dict[str, bytes | None] = {}  # blobs by `tree:path`, see `handshake.repo.tree`
+        self._reader: ObjectReader | None = None
         self._settings = (*_ALWAYS, *settings)
         self._guard = guard
 
@@ -123,10 +126,7 @@ class Git:
             raise EnvironmentProblem(f"the folder {self.directory} is gone", next_step="handshake doctor")
         if self._guard is not None:
             self._guard()
-        command = ["git", "-C", str(self.directory), "--no-pager"]
-        for setting in self._settings:
-            command += ["-c", setting]
-        command += args
+        command = self._command(args)
         try:
             if input is None and not self.stays_small and not _dropped_variables():
                 result = _run_by_gitpython(command, env or {})
@@ -142,6 +142,39 @@ class Git:
             what = f"git {_shown(args)} in {self.directory} failed: {result.reason}"
             raise GitFailed(what, result=result, next_step=_next_step(result.stderr))
         return result
+
+    def _command(self, args: Sequence[str]) -> list[str]:
+        command = ["git", "-C", str(self.directory), "--no-pager"]
+        for setting in self._settings:
+            command += ["-c", setting]
+        return [*command, *args]
+
+    @contextmanager
+    def one_reader(self) -> Iterator[None]:
+        """Until the end of the block one git process reads all that `objects` is asked for."""
+        self._reader = ObjectReader(self._command(("cat-file", "--batch")), {**_clean_environment(), **_OURS})
+        try:
+            yield
+        finally:
+            self._reader.close()
+            self._reader = None
+
+    @property
+    def has_reader(self) -> bool:
+        """Whether `objects` costs no process of its own: see `one_reader`."""
+        return self._reader is not None
+
+    def objects(self, names: Sequence[str]) -> list[Stored | None]:
+        """The object of each name (`HEAD^{commit}`, `<tree>:<path>`, an id), or None. No name has a line break.
+
+        Raises:
+            GitFailed: the store is damaged. Else as `run`.
+        """
+        if self._reader is not None:
+            with suppress(ReaderEnded):  # then git says why, below
+                return self._reader.read(names)
+        answer = BytesIO(self.run("cat-file", "--batch", input=names_for_git(names)).stdout)
+        return [next_answer(answer) for _ in names]
 
     def text(self, *args: str, env: Mapping[str, str] | None = None) -> str:
         """The output of a command as text, without white space around it. Raises as `run`."""
@@ -175,16 +208,19 @@ def _dropped_variables() -> list[str]:
     return [name for name in os.environ if name.startswith("GIT_") and not _KEPT_VARIABLES.match(name)]
 
 
-def _run_directly(command: list[str], data: bytes | None, env: Mapping[str, str]) -> GitResult:
+def _clean_environment() -> dict[str, str]:
     dropped = set(_dropped_variables())
-    clean = {name: value for name, value in os.environ.items() if name not in dropped}
+    return {name: value for name, value in os.environ.items() if name not in dropped}
+
+
+def _run_directly(command: list[str], data: bytes | None, env: Mapping[str, str]) -> GitResult:
     done = subprocess.run(  # noqa: S603 - the program is git, the arguments are ours
         command,
         input=data,
         stdin=subprocess.DEVNULL if data is None else None,
         capture_output=True,
         check=False,
-        env={**clean, **_OURS, **env},
+        env={**_clean_environment(), **_OURS, **env},
     )
     return GitResult(done.returncode, done.stdout, done.stderr.decode("utf-8", "replace"))
 
@@ -215,9 +251,10 @@ def git_version() -> tuple[int, int, int]:
     Raises:
         EnvironmentProblem: git is missing, or does not say its version.
     """
-    if shutil.which("git") is None:
-        raise _git_missing()
-    out = _run_directly(["git", "--version"], None, {}).stdout.decode("utf-8", "replace")
+    try:
+        out = _run_directly(["git", "--version"], None, {}).stdout.decode("utf-8", "replace")
+    except (FileNotFoundError, PermissionError):
+        raise _git_missing() from None
     found = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", out)
     if found is None:
         raise EnvironmentProblem(f"git --version says {out.strip()!r}", next_step="install git 2.30 or later")
@@ -310,6 +347,9 @@ class Repository:
         known = self._read_commit(rev)
         if known is not None:
             return known
+        if self.git.has_reader and "\n" not in rev:
+            stored = self.git.objects([f"{rev}^{{commit}}"])[0]
+            return stored.sha if stored else None
         result = self.git.run("rev-parse", "--verify", "--quiet", f"{rev}^{{commit}}", check=False)
         return result.stdout.decode().strip() or None if result.code == 0 else None
 

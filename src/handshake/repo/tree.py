@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pygit2
 
     from handshake.repo.git import Git
+    from handshake.repo.object_reader import Stored
 
 _DIRECTORY = 0o040000
 _FULL_ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
@@ -47,11 +48,28 @@ def _read_blob(git: Git, tree: str, path: str) -> bytes | None:
     name = f"{tree}:{path}"
     if name in git.remembered:
         return git.remembered[name]
-    found = git.run("cat-file", "blob", name, check=False)
-    content = found.stdout if found.code == 0 else None
+    # `./x` would be a path from the folder we stand in, and a question is one line
+    if git.has_reader and "\n" not in path and not path.startswith(("./", "../")):
+        stored = git.objects([name])[0]
+        content = stored.content if stored and stored.kind == "blob" else None
+    else:
+        found = git.run("cat-file", "blob", name, check=False)
+        content = found.stdout if found.code == 0 else None
     if _FULL_ID.fullmatch(tree) and len(content or b"") <= _SMALL and len(git.remembered) < _MOST_REMEMBERED:
         git.remembered[name] = content
     return content
+
+
+def _entries_of(tree: Stored) -> dict[str, str]:
+    """Names to ids of a tree: `<mode> <name>`, a NUL and the bytes of an id, again and again (gitformat-pack(5))."""
+    found: dict[str, str] = {}
+    position, width = 0, len(tree.sha) // 2
+    while position < len(tree.content):
+        end = tree.content.index(b"\0", position)
+        name = tree.content[position:end].partition(b" ")[2]
+        position = end + 1 + width
+        found[os.fsdecode(name)] = tree.content[end + 1 : position].hex()
+    return found
 
 
 @dataclass(frozen=True)
@@ -107,6 +125,9 @@ class TreeView:
             if item is None or item.filemode != _DIRECTORY:
                 return {}
             return {os.fsdecode(child.raw_name): str(child.id) for child in self._handle[item.id]}  # type: ignore[attr-defined]
+        if self._git.has_reader and "\n" not in name:
+            tree = self._git.objects([f"{self.commit}:{name}"])[0]
+            return _entries_of(tree) if tree and tree.kind == "tree" else {}
         rows = self._git.names("ls-tree", "-z", self.commit, f"{name}/")
         return {path.rpartition("/")[2]: facts.split()[2] for facts, _, path in (r.partition("\t") for r in rows)}
 
@@ -149,7 +170,8 @@ class TreeView:
         """The id of the root tree: the same files have the same id, whatever the commit."""
         if self._handle is not None:
             return str(self._root().id)
-        return self._git.text("rev-parse", f"{self.commit}^{{tree}}")
+        root = self._git.objects([f"{self.commit}^{{tree}}"])[0] if self._git.has_reader else None
+        return root.sha if root else self._git.text("rev-parse", f"{self.commit}^{{tree}}")
 
     def ids(self) -> dict[str, str]:
         """Each file's blob by its path."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from handshake.config.trust import REGISTRY_FILE
+from handshake.config.places import REGISTRY_FILE
 from handshake.domain.errors import ConfigError
 from handshake.domain.operation import Determinism, OperationBudget
 from handshake.domain.record import Record
