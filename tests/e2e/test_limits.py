@@ -109,6 +109,35 @@ def test_tokens(lab):
     assert gate(lab, "max_total_tokens") == {"tokens": 4000, "max_total_tokens": 4000}
 
 
+def test_money_is_told_for_each_level_and_micro_task(lab):
+    price = {"prompt": 100.0, "completion": 1000.0}
+    lab.served_by("runaway", "solver", policy={"max_iterations_per_mt": 2}, price=price)
+    place = lab.root / ".handshake" / "config.yaml"
+    config = yaml.safe_load(place.read_text())
+    config["models"]["m1"]["price"] = {"prompt": 1000.0, "completion": 10000.0}
+    place.write_text(yaml.safe_dump(config))
+    run_here(lab)
+    low, high = 0.19, 1.9  # 900 tokens in and 100 out
+    seen = lab.json("status", WP)["runs"][0]
+    [first, *rest] = seen["micro_tasks"]
+    assert (first["iterations"], first["tokens_prompt"], first["tokens_completion"]) == (3, 2700, 300)
+    assert first["cost"] == round(2 * low + high, 6)
+    asked = [mt for mt in (first, *rest) if mt["iterations"]]
+    costs = {use["level"]: (use["model_id"], use["iterations"], use["cost"]) for use in seen["levels"]}
+    assert costs[0] == ("m0", 2 * len(asked), round(2 * low * len(asked), 6))
+    assert costs[1] == ("m1", len(asked), round(high * len(asked), 6))
+    assert seen["cost"] == round(sum(mt["cost"] for mt in asked), 6)
+    assert [mt["cost"] for mt in rest if not mt["iterations"]] == [None] * (len(rest) + 1 - len(asked))
+    text = lab.handshake("status", WP).stdout
+    assert "2700 tokens in, 300 out, cost 2.2800" in text and "level 1  m1: " in text
+    assert "spent: 900 tokens in, 100 out, cost 0.1900" in lab.handshake("show", f"{WP}/MT-001/1").stdout
+    told = lab.json("metrics")
+    assert [(row["level"], row["cost"]) for row in told["models"]] == [(n, costs[n][2]) for n in (0, 1)]
+    assert told["totals"]["cost"] == seen["cost"]
+    page = lab.handshake("report", WP, "--output", "-").stdout
+    assert "<dt>Cost</dt>" in page and f">{costs[1][2]:.2f}<" in page and "cost 2.28" in page
+
+
 def test_money(lab):
     lab.served_by("runaway", policy={**NO_END, "max_cost": 0.5}, price={"prompt": 100.0, "completion": 1000.0})
     figures = gate(lab, "resource_exhausted")

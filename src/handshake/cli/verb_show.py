@@ -95,6 +95,8 @@ def _step_document(run: Run, mt_id: str, step: str) -> dict[str, Any]:
 
 
 def _write_run(run: Run) -> None:
+    from handshake.cli.verb_status import spent_text
+
     for definition in run.plan.definitions:
         entry = run.entry(definition.mt_id)
         write(f"{definition.mt_id}  {entry.status.value}  {definition.name}")
@@ -103,11 +105,16 @@ def _write_run(run: Run) -> None:
             write(f"  done:   {criterion.description}")
         for row in entry.iterations:
             said = f": {row.error_summary}" if row.error_summary else ""
-            write(f"  {row.step_id}  level {row.escalation_level}  {row.outcome.value}{said}"[:160])
+            taken = spent_text(row.model_dump(include={"tokens_prompt", "tokens_completion", "cost"}))
+            write(f"  {row.step_id}  level {row.escalation_level}, {taken}  {row.outcome.value}{said}"[:160])
 
 
 def _write_step(document: dict[str, Any]) -> None:
+    from handshake.cli.verb_status import spent_text
+
     write(f"{document['wp_id']} {document['mt_id']} {document['step']['step_id']}: {document['step']['status']}")
+    if document["iteration"]:
+        write(f"spent: {spent_text(document['iteration'])}")
     if document["decision"]:
         write(f"decision: {document['decision']['action']} ({document['decision']['reason']})")
     for name, text in document["files"].items():

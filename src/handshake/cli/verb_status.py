@@ -11,6 +11,7 @@ from handshake.domain.errors import ExitCode, UsageError
 from handshake.domain.states import JobStatus
 
 if TYPE_CHECKING:
+    from handshake.domain.progress import IterationRecord
     from handshake.loop.merge import MergeState
     from handshake.loop.run import Run, Surroundings
     from handshake.recorder.job_history import Unreadable
@@ -149,10 +150,12 @@ def exit_code_of(status: JobStatus) -> int:
 
 def describe(run: Run, *, try_merge: bool = False) -> dict[str, Any]:
     """A run for people and machines. `try_merge`: see whether its branch would merge without conflicts."""
+    from handshake.domain.progress import use_by_level
     from handshake.loop.merge import merge_state
 
     merge = merge_state(run.around.repo, run.job, try_it=try_merge)
     job, progress = run.job, run.progress
+    rows = [row for entry in progress.micro_tasks for row in entry.iterations]
     state = progress.current_state
     return {
         "wp_id": job.wp_id,
@@ -169,6 +172,7 @@ def describe(run: Run, *, try_merge: bool = False) -> dict[str, Any]:
                 "status": entry.status.value,
                 "iterations": len(entry.iterations),
                 "level": entry.final_model_level,
+                **_spent(entry.iterations),
                 "commit": entry.commit,
             }
             for entry in progress.micro_tasks
@@ -177,6 +181,8 @@ def describe(run: Run, *, try_merge: bool = False) -> dict[str, Any]:
         "escalations": state.total_escalations,
         "tokens_prompt": job.metrics.tokens_prompt,
         "tokens_completion": job.metrics.tokens_completion,
+        "cost": job.metrics.cost,
+        "levels": [use.model_dump(mode="json") for use in use_by_level(rows)],
         "duration_ms": job.metrics.duration_ms,
         "wp_branch": job.workspace.wp_branch,
         "tracking_branch": run.branch.ref.removeprefix("refs/heads/"),
@@ -185,6 +191,16 @@ def describe(run: Run, *, try_merge: bool = False) -> dict[str, Any]:
         "conflicts": merge.conflicts,
         "in_the_way": merge.in_the_way,
         "next": next_commands(run, merge),
+    }
+
+
+def _spent(rows: tuple[IterationRecord, ...]) -> dict[str, Any]:
+    from handshake.domain.progress import total_cost
+
+    return {
+        "tokens_prompt": sum(row.tokens_prompt for row in rows),
+        "tokens_completion": sum(row.tokens_completion for row in rows),
+        "cost": total_cost(rows),
     }
 
 
@@ -248,6 +264,12 @@ def _after_completion(run: Run, merge: MergeState) -> list[str]:
     return [said, *([f"clean:  handshake clean {wp}"] if left and merge.state == "merged" else []), log]
 
 
+def spent_text(row: dict[str, Any]) -> str:
+    """Tokens, and money where the models have prices."""
+    tokens = f"{row['tokens_prompt']} tokens in, {row['tokens_completion']} out"
+    return tokens if row["cost"] is None else f"{tokens}, cost {row['cost']:.4f}"
+
+
 def _write_row(row: dict[str, Any], *, detailed: bool) -> None:
     done = sum(mt["status"] in ("completed", "skipped") for mt in row["micro_tasks"])
     gate = f" ({row['gate_reason']})" if row["gate_reason"] else ""
@@ -259,6 +281,10 @@ def _write_row(row: dict[str, Any], *, detailed: bool) -> None:
     if detailed:
         for mt in row["micro_tasks"]:
             level = f", level {mt['level']}" if mt["level"] is not None else ""
-            write(f"  {mt['mt_id']}  {mt['status']:<11} {mt['iterations']:>2} iterations{level}  {mt['name']}")
+            taken = f", {spent_text(mt)}" if mt["iterations"] else ""
+            write(f"  {mt['mt_id']}  {mt['status']:<11} {mt['iterations']:>2} iterations{level}{taken}  {mt['name']}")
+        for use in row["levels"]:
+            what = f"{use['iterations']} iterations, {use['passed']} passed, {spent_text(use)}"
+            write(f"  level {use['level']}  {use['model_id']}: {what}")
     for line in row["next"]:
         write(f"  {line}")

@@ -69,6 +69,8 @@ class Execution(Payload):
     duration_ms: int = Field(ge=0)
     escalation_level: int = Field(ge=0)
 
+    cost: float | None = Field(default=None, ge=0)
+
 
 class Outcome(Payload):
     """How it ended."""

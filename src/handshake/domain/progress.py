@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal
@@ -65,6 +66,8 @@ class IterationRecord(Record):
     error_summary: str | None = None
     context_snapshot_id: str
     step_id: str
+    cost: float | None = None
+    """At the price of the model when it was asked, in the currency of the prices; None for a model without one."""
 
 
 class DistillationProgress(Record):
@@ -111,6 +114,20 @@ class CurrentState(Record):
     total_iterations: int = 0
     total_escalations: int = 0
     total_drop_backs: int = 0
+
+
+class LevelUse(Record):
+    """What one level did with one model, and took. `cost` is None while no call of it had a price."""
+
+    level: int
+    model_id: str
+    iterations: int
+    passed: int
+    false_claims: int
+    tokens_prompt: int
+    tokens_completion: int
+    cost: float | None
+    duration_ms: int
 
 
 class AggregateStats(Record):
@@ -189,4 +206,31 @@ def aggregate(progress: ProgressArtifact) -> AggregateStats:
         drop_backs=progress.current_state.total_drop_backs,
         distillation_candidates=sum(e.distillation_candidate is not None for e in progress.micro_tasks),
         success_rate_level_0=first_level / done if done else 0.0,
+    )
+
+
+def total_cost(rows: Iterable[IterationRecord]) -> float | None:
+    """What iterations cost together; None where none of them had a price."""
+    priced = [row.cost for row in rows if row.cost is not None]
+    return round(sum(priced), 6) if priced else None
+
+
+def use_by_level(rows: Iterable[IterationRecord]) -> tuple[LevelUse, ...]:
+    """What each level and model did and took, by level."""
+    groups: dict[tuple[int, str], list[IterationRecord]] = {}
+    for row in rows:
+        groups.setdefault((row.escalation_level, row.model_id), []).append(row)
+    return tuple(
+        LevelUse(
+            level=level,
+            model_id=model,
+            iterations=len(group),
+            passed=sum(bool(row.validation_passed) for row in group),
+            false_claims=sum(row.claimed_complete and not row.validation_passed for row in group),
+            tokens_prompt=sum(row.tokens_prompt for row in group),
+            tokens_completion=sum(row.tokens_completion for row in group),
+            cost=total_cost(group),
+            duration_ms=sum(row.duration_ms for row in group),
+        )
+        for (level, model), group in sorted(groups.items())
     )

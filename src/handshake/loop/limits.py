@@ -160,4 +160,5 @@ def cost_of(entry: ModelConfig | None, tokens_prompt: int, tokens_completion: in
     """What a call cost, or None for a model without a price."""
     if entry is None or entry.price is None:
         return None
-    return (entry.price.prompt * tokens_prompt + entry.price.completion * tokens_completion) / 1_000_000
+    spent = entry.price.prompt * tokens_prompt + entry.price.completion * tokens_completion
+    return round(spent / 1_000_000, 6)

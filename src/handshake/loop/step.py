@@ -97,6 +97,7 @@ def _record(
     outcome = IterationOutcome.SUCCESS if best.passed else IterationOutcome.RETRY
     if best.signal.blocked:
         outcome = IterationOutcome.BLOCKED
+    spent = reply.usage.prompt_tokens, reply.usage.completion_tokens
     failed = best.problem is not None or (best.signal.claimed_complete and not best.passed)
     return IterationRecord(
         iteration=prepared.stored.iteration,
@@ -106,8 +107,9 @@ def _record(
         started_at=started_at,
         completed_at=now,
         duration_ms=max(0, int((now - started_at).total_seconds() * 1000)),
-        tokens_prompt=reply.usage.prompt_tokens,
-        tokens_completion=reply.usage.completion_tokens,
+        tokens_prompt=spent[0],
+        tokens_completion=spent[1],
+        cost=cost_of(run.around.settings.models.get(prepared.stored.model_id), *spent),
         claimed_complete=best.signal.claimed_complete,
         validation_passed=best.validation.passed if best.validation else None,
         validation_evidence_ref=evidence_ref,
@@ -188,6 +190,7 @@ def _announce(
                 "tokens_completion": record.tokens_completion,
                 "duration_ms": record.duration_ms,
                 "escalation_level": record.escalation_level,
+                "cost": record.cost,
             },
             "outcome": {
                 "claimed_complete": record.claimed_complete,
@@ -212,8 +215,7 @@ def _announce(
     run.update_state(total_iterations=state.total_iterations + 1)
     spent_before = run.job.metrics.tokens_prompt + run.job.metrics.tokens_completion
     run.update_metrics(tokens_prompt=record.tokens_prompt, tokens_completion=record.tokens_completion, model_calls=1)
-    entry_of_model = run.around.settings.models.get(record.model_id)
-    run.add_cost(cost_of(entry_of_model, record.tokens_prompt, record.tokens_completion))
+    run.add_cost(record.cost)
     if warning := token_warning(run.job, run.plan, spent_before):
         run.around.watcher.note(f"{run.job.wp_id}: {warning}")
 

@@ -62,7 +62,7 @@ _TABLES: Mapping[str, str] = {
             count(*) FILTER (validation_passed) AS passed, count(*) FILTER (claimed_complete) AS claims,
             count(*) FILTER (claimed_complete AND NOT coalesce(validation_passed, false)) AS false_claims,
             sum(tokens_prompt)::BIGINT AS tokens_prompt, sum(tokens_completion)::BIGINT AS tokens_completion,
-            round(median(duration_ms), 1) AS median_ms
+            round(sum(cost), 6) AS cost, round(median(duration_ms), 1) AS median_ms
         FROM iterations GROUP BY model_id, level ORDER BY level, model_id""",
     "loras": """
         SELECT lora_id, model_id, count(*) AS iterations,
@@ -98,7 +98,7 @@ _TOTALS = """
         sum(iterations)::BIGINT AS iterations, sum(escalations)::BIGINT AS escalations,
         sum(hard_gates)::BIGINT AS hard_gates, sum(recoveries)::BIGINT AS recoveries,
         sum(tokens_prompt)::BIGINT AS tokens_prompt, sum(tokens_completion)::BIGINT AS tokens_completion,
-        count(*) FILTER (hard_gates > 0) AS jobs_at_gates
+        (SELECT round(sum(cost), 6) FROM iterations) AS cost, count(*) FILTER (hard_gates > 0) AS jobs_at_gates
     FROM jobs"""
 
 _TRIED = """
@@ -127,7 +127,7 @@ def measure(store: EventStore) -> Metrics:
         database = opened.database
         tables = {name: _rows(database, query) for name, query in _TABLES.items()}
         (totals,) = _rows(database, _TOTALS)
-        totals = {name: value or 0 for name, value in totals.items()}
+        totals = {name: value if name == "cost" else value or 0 for name, value in totals.items()}
         (tried,) = _rows(database, _TRIED)
         alerts = _alerts(database, totals, tried, tables["models"])
         ends = totals["ended"]

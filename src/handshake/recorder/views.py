@@ -16,6 +16,7 @@ CREATE VIEW iterations AS SELECT
     CAST(payload->>'$.execution.escalation_level' AS INTEGER) AS escalation_level,
     CAST(payload->>'$.execution.tokens_prompt' AS BIGINT) AS tokens_prompt,
     CAST(payload->>'$.execution.tokens_completion' AS BIGINT) AS tokens_completion,
+    CAST(payload->>'$.execution.cost' AS DOUBLE) AS cost,
     CAST(payload->>'$.execution.duration_ms' AS BIGINT) AS duration_ms,
     CAST(payload->>'$.outcome.claimed_complete' AS BOOLEAN) AS claimed_complete,
     CAST(payload->>'$.outcome.validation_passed' AS BOOLEAN) AS validation_passed,

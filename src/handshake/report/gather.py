@@ -11,7 +11,7 @@ from handshake.domain.events import Event
 from handshake.domain.microtask import MicroTaskDefinition
 from handshake.domain.packet import Packet
 from handshake.domain.packet_text import read_packet
-from handshake.domain.progress import IterationRecord, MtProgress
+from handshake.domain.progress import IterationRecord, LevelUse, MtProgress, total_cost, use_by_level
 from handshake.loop.run import Run
 
 
@@ -56,19 +56,10 @@ class MtView:
         """Tokens in and out."""
         return sum(step.row.tokens_prompt + step.row.tokens_completion for step in self.steps)
 
-
-@dataclass(frozen=True)
-class LevelView:
-    """What one level of the chain did."""
-
-    level: int
-    model_id: str
-    iterations: int
-    passed: int
-    false_claims: int
-    tokens_prompt: int
-    tokens_completion: int
-    duration_ms: int
+    @property
+    def cost(self) -> float | None:
+        """What its iterations cost, None where no model had a price."""
+        return total_cost(step.row for step in self.steps)
 
 
 @dataclass(frozen=True)
@@ -91,7 +82,7 @@ class RunView:
     packet: Packet | None
     packet_text: str
     mts: tuple[MtView, ...]
-    levels: tuple[LevelView, ...]
+    levels: tuple[LevelUse, ...]
     moments: tuple[Moment, ...]
     gates: tuple[dict[str, Any], ...]
     candidates: tuple[dict[str, Any], ...]
@@ -122,7 +113,7 @@ def gather(run: Run) -> RunView:
         packet=read_packet(run.packet, run.job.workspace.packet_path).packet,
         packet_text=text,
         mts=mts,
-        levels=_levels(step.row for mt in mts for step in mt.steps),
+        levels=use_by_level(step.row for mt in mts for step in mt.steps),
         moments=tuple(_moments(events)),
         gates=tuple(_gates(events)),
         candidates=tuple(_candidates(run)),
@@ -160,25 +151,6 @@ def _step(run: Run, row: IterationRecord, number: int, decisions: dict[str, dict
         verdicts=tuple(verdicts["results"]),
         decision=decisions.get(row.step_id, {}),
         masked=tuple(flags["artifacts"]),
-    )
-
-
-def _levels(rows: Iterable[IterationRecord]) -> tuple[LevelView, ...]:
-    groups: dict[tuple[int, str], list[IterationRecord]] = {}
-    for row in rows:
-        groups.setdefault((row.escalation_level, row.model_id), []).append(row)
-    return tuple(
-        LevelView(
-            level=level,
-            model_id=model,
-            iterations=len(group),
-            passed=sum(bool(row.validation_passed) for row in group),
-            false_claims=sum(row.claimed_complete and not row.validation_passed for row in group),
-            tokens_prompt=sum(row.tokens_prompt for row in group),
-            tokens_completion=sum(row.tokens_completion for row in group),
-            duration_ms=sum(row.duration_ms for row in group),
-        )
-        for (level, model), group in sorted(groups.items())
     )
 
 

@@ -16,7 +16,7 @@ from handshake.domain.canonical import utc_text
 from handshake.loop.run import Run
 from handshake.report.diffs import DiffLine, FileDiff, file_diffs
 from handshake.report.gather import gather
-from handshake.report.plain_text import duration, number, percent, visible, words
+from handshake.report.plain_text import duration, money, number, percent, visible, words
 from handshake.report.timeline import lay_out
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def render(run: Run) -> str:
         prose=_prose,
         duration=duration,
         number=number,
+        money=money,
         words=words,
         utc=lambda moment: utc_text(moment)[:19] + "Z",
     )

@@ -49,6 +49,11 @@ def number(value: float) -> str:
     return f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
+def money(value: float | None) -> str:
+    """Four decimals where it is little, two else; a dash where nothing had a price."""
+    return "\N{EN DASH}" if value is None else f"{value:.4f}" if abs(value) < 1 else f"{value:,.2f}"
+
+
 def percent(part: float, whole: float) -> str:
     """A share, or a dash where there is nothing to share."""
     return f"{part / whole:.0%}" if whole else "\N{EN DASH}"
