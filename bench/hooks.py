@@ -63,6 +63,8 @@ class Scratch:
         home = root.parent / "home"
         home.mkdir()
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "HANDSHAKE_"))}
+        # an installed program has its bytecode; without it each hook would compile 60 modules first
+        kept.pop("PYTHONDONTWRITEBYTECODE", None)
         identity = {f"GIT_{who}_{what}": "b@e" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
         places = {"HOME": str(home), "XDG_CONFIG_HOME": str(home), "PRE_COMMIT_HOME": str(root.parent / "cache")}
         own = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
