@@ -116,15 +116,8 @@ class Screen:
         subprocess.run([*self._tmux, "kill-server"], env=self._environment, capture_output=True, check=False)
 
 
-def project(folder: Path) -> tuple[Path, subprocess.Popen[str]]:
-    """The demo's shop in a repository, configured for a scripted model that takes four seconds; and that model."""
-    from handshake.config.shipped import shipped
-
-    root = folder / "shop"
-    shutil.copytree(shipped("templates", "demo", "project"), root, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(shipped("templates", "demo", "solution"), folder / "solution")
-    script = folder / "script.yaml"
-    script.write_text("rules:\n  - {solve: solution, delay_ms: 4000}\n", encoding="utf-8")
+def serve(script: Path) -> tuple[subprocess.Popen[str], str]:
+    """Start a scripted model on loopback; the process and its address."""
     model = subprocess.Popen(
         [sys.executable, "-m", "handshake.models.scripted", str(script)],
         stdout=subprocess.PIPE,
@@ -132,32 +125,47 @@ def project(folder: Path) -> tuple[Path, subprocess.Popen[str]]:
         text=True,
     )
     assert model.stdout is not None
-    url = model.stdout.readline().split()[1]
+    return model, model.stdout.readline().split()[1]
+
+
+def project(folder: Path, urls: dict[str, str], *, entry: dict[str, object], policy: dict[str, object]) -> Path:
+    """The demo's shop in a repository; a level for each model, then a human. The packet lies beside it.
+
+    Args:
+        urls: the address of each model; they serve it under its own name.
+        entry: more of each model's configuration.
+        policy: more of the policy.
+    """
+    from handshake.config.shipped import shipped
+
+    root = folder / "shop"
+    shutil.copytree(shipped("templates", "demo", "project"), root, ignore=shutil.ignore_patterns("__pycache__"))
     packet = shipped("templates", "demo", "packet.md").read_text(encoding="utf-8")
     packet = packet.format(date="2026-01-22", requestor="User", signature="user-signed-this")
     (folder / f"{WP}.md").write_text(packet, encoding="utf-8")
-    small = {
-        "provider": "openai",
-        "base_url": url,
-        "model": "small",
-        "profile": "tiny",
-        "samples": 1,
-        "grammar": False,
-    }
-    chain = [{"level": 0, "model_id": "small"}, {"level": 1, "model_id": "HARD_GATE", "is_hard_gate": True}]
-    config = {"version": 1, "models": {"small": small}, "policy": {"escalation_chain": chain}}
+    usual = {"provider": "openai", "profile": "tiny", "samples": 1, "grammar": False, **entry}
+    models = {name: {**usual, "base_url": url, "model": name} for name, url in urls.items()}
+    chain = [*urls, "HARD_GATE"]
+    levels = [{"level": n, "model_id": name, "is_hard_gate": name == "HARD_GATE"} for n, name in enumerate(chain)]
+    config = {"version": 1, "models": models, "policy": {"escalation_chain": levels, **policy}}
     (root / ".handshake").mkdir()
     (root / ".handshake" / "config.yaml").write_text(json.dumps(config), encoding="utf-8")
     (root / ".gitignore").write_text("__pycache__/\n", encoding="utf-8")
     for arguments in (["init", "-qb", "main"], ["add", "-A"], ["commit", "-qm", "a shop with three bugs"]):
         who = ["-c", "user.name=User", "-c", "user.email=user@example.org"]
         subprocess.run(["git", "-C", str(root), *who, *arguments], check=True)
-    return root, model
+    return root
 
 
 def record(folder: Path) -> Screen:
     """Play the scenes; the screen that saw them, closed."""
-    root, model = project(folder)
+    from handshake.config.shipped import shipped
+
+    shutil.copytree(shipped("templates", "demo", "solution"), folder / "solution")
+    script = folder / "script.yaml"
+    script.write_text("rules:\n  - {solve: solution, delay_ms: 4000}\n", encoding="utf-8")
+    model, url = serve(script)
+    root = project(folder, {"small": url}, entry={}, policy={})
     environment = {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "HOME": str(folder),

@@ -114,7 +114,7 @@ def line_of(event: Event) -> str | None:
         ),
         "FR-EVT-MT-011": lambda: f"{event.wp_id}: {p['reason']}",
         "FR-EVT-MT-012": lambda: f"{at}: {_verdict(p)}",
-        "FR-EVT-MT-003": lambda: None if p["outcome"]["claimed_complete"] else f"{at}: {_unclaimed(p)}",
+        "FR-EVT-MT-003": lambda: f"{at}: {_unjudged(p)}" if p["outcome"].get("validation_passed") is None else None,
         "FR-EVT-MT-004": lambda: f"{mt}: done, commit {p['commit'][:10]}",
         "FR-EVT-MT-005": lambda: f"{mt}: escalates from {p['from_model']} to {p['to_model']} ({p['reason']})",
         "FR-EVT-MT-006": lambda: f"{mt}: hard gate: {p['reason']}",
@@ -141,6 +141,6 @@ def _verdict(payload: dict[str, Any]) -> str:
     return f"{sample}not true: {payload['reasons'][0] if payload['reasons'] else 'validation failed'}"
 
 
-def _unclaimed(payload: dict[str, Any]) -> str:
+def _unjudged(payload: dict[str, Any]) -> str:
     said = payload["outcome"].get("error_summary") or "no completion claimed"
     return f"{said}; {payload['decision']['action']}"

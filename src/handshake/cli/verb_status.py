@@ -284,7 +284,8 @@ def _write_row(row: dict[str, Any], *, detailed: bool) -> None:
             taken = f", {spent_text(mt)}" if mt["iterations"] else ""
             write(f"  {mt['mt_id']}  {mt['status']:<11} {mt['iterations']:>2} iterations{level}{taken}  {mt['name']}")
         for use in row["levels"]:
-            what = f"{use['iterations']} iterations, {use['passed']} passed, {spent_text(use)}"
+            tries = "1 iteration" if use["iterations"] == 1 else f"{use['iterations']} iterations"
+            what = f"{tries}, {use['passed']} passed, {spent_text(use)}"
             write(f"  level {use['level']}  {use['model_id']}: {what}")
     for line in row["next"]:
         write(f"  {line}")

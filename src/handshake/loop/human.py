@@ -115,6 +115,9 @@ def _cancel(run: Run, decision: HumanDecision) -> None:
 def _abort(run: Run, answer: HumanDecision) -> None:
     why = f"aborted by {answer.by}"
     run.emit("FR-EVT-MT-010", {"reason": why, "error_category": "aborted"}, key="end/010", actor="human")
+    for entry in run.progress.micro_tasks:
+        if entry.status is MtStatus.IN_PROGRESS:
+            run.update_entry(entry.mt_id, status=MtStatus.FAILED)
     run.set_phase(Phase.FAILED)
     run.set_status(JobStatus.FAILED, error=why, completed_at=run.around.clock.now())
     run.set_progress_status(ProgressStatus.FAILED, completed_at=run.around.clock.now())
