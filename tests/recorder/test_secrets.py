@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
 import time
 
 import pytest
@@ -121,3 +123,25 @@ def test_hostile_text_takes_no_unbounded_time():
     for text in ("password" * 20_000, "cloudant_" * 20_000, "://a:" * 20_000, "eyJ" * 30_000, "-----BEGIN " * 9_000):
         SecretMask().text(text)
     assert time.monotonic() - began < 60
+
+
+def test_the_detectors_are_loaded_without_the_library_that_asks_servers():
+    code = (
+        "import sys; from handshake.recorder import secrets\n"
+        "asked = []\n"
+        "loaded = secrets._loaded\n"
+        "def once_refused():\n"
+        "    asked.append(hasattr(sys.modules.get('requests'), 'get'))\n"
+        "    if sys.argv[1] == 'later' and len(asked) == 1: raise AttributeError\n"
+        "    return loaded()\n"
+        "secrets._loaded = once_refused\n"
+        "print([kind for _, kind in secrets.found_secrets('AKIA' + 'Z' * 16)], len(asked))\n"
+        "print([name for name in ('requests', 'urllib3') if name in sys.modules])\n"
+        "import requests; print(callable(requests.get))\n"
+    )
+    for version, said in (
+        ("now", "['AWS Access Key'] 1\n[]\nTrue\n"),
+        ("later", "['AWS Access Key'] 2\n['requests', 'urllib3']\nTrue\n"),
+    ):
+        done = subprocess.run([sys.executable, "-c", code, version], capture_output=True, text=True, check=True)
+        assert done.stdout == said

@@ -8,9 +8,12 @@ randomness (every hash of a commit is random) and of public IP addresses (no sec
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -149,16 +152,42 @@ def _is_well_formed(detector: RegexBasedDetector, secret: str) -> bool:
 
 @cache
 def _by_type() -> dict[str, type[BasePlugin]]:
+    try:
+        with _without_http_library():
+            return _loaded()
+    except (ImportError, AttributeError):  # a later version asks more of it while it is loaded
+        return _loaded()
+
+
+def _loaded() -> dict[str, type[BasePlugin]]:
     from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
 
     return dict(get_mapping_from_secret_type_to_class())
 
 
+@contextmanager
+def _without_http_library() -> Iterator[None]:
+    """While the detectors are loaded, `requests` is empty: its import takes longer than theirs.
+
+    They would ask a server with it whether a secret is a living one. Nobody asks that here, and a hook must not.
+    """
+    if "requests" in sys.modules:
+        yield
+        return
+    stand_in = ModuleType("requests")
+    stand_in.__dict__["Response"] = object  # named in their signatures
+    sys.modules["requests"] = stand_in
+    try:
+        yield
+    finally:
+        del sys.modules["requests"]
+
+
 @cache
 def _detectors() -> tuple[tuple[RegexBasedDetector, tuple[re.Pattern[str], ...]], ...]:
-    from detect_secrets.plugins.base import RegexBasedDetector
+    found = [kind() for name, kind in _by_type().items() if name not in _LEFT_OUT]
+    from detect_secrets.plugins.base import RegexBasedDetector  # after `_by_type`, which knows how to load it
 
-    found = (kind() for name, kind in _by_type().items() if name not in _LEFT_OUT)
     return tuple((item, _patterns(item)) for item in found if isinstance(item, RegexBasedDetector))
 
 
