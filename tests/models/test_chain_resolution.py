@@ -9,9 +9,17 @@ import pytest
 from handshake.domain.errors import EnvironmentProblem
 from handshake.domain.settings import LoraConfig, ModelConfig, Settings
 from handshake.models.chain import ProviderPool, config_for, preflight, resolve_chain
+from handshake.models.replay import RecordedModel
 from handshake.models.replies import ReplyStore
 
 GATE = {"model_id": "HARD_GATE", "is_hard_gate": True}
+
+
+class Recorded(ReplyStore):
+    """A store that knows what a model was like."""
+
+    def model(self, model_id: str) -> RecordedModel:
+        return RecordedModel(context_window=1234, takes_grammar=False)
 
 
 def settings(models: dict | None = None, *levels: dict, **more) -> Settings:
@@ -115,13 +123,14 @@ def test_the_pool_opens_once_and_closes_all(tmp_path, quick, a_request):
         assert pool.provider("s") is first
         assert first.complete(a_request()).samples[0].text == "hello"
         assert pool.provider("c").complete(a_request()).samples[0].text == "from a program\n"
-        with pytest.raises(EnvironmentProblem, match="replays a recorded run"):
+        with pytest.raises(EnvironmentProblem, match="replays a recorded run, and there is none"):
             pool.provider("r")
         child = first._child
         assert child.alive
     assert not child.alive
-    with ProviderPool(chosen, replies=ReplyStore(tmp_path)) as pool:
-        assert pool.provider("r").facts.model_id == "r"
+    with ProviderPool(chosen, recorded=Recorded(tmp_path)) as pool:
+        facts = pool.provider("r").facts
+        assert (facts.model_id, facts.context_window, facts.supports_grammar) == ("r", 1234, False)
 
 
 def test_a_lora_is_served_under_its_own_name(faults, quick):

@@ -148,6 +148,10 @@ def test_a_plain_fence_is_the_file_only_where_one_was_asked_for() -> None:
     assert read("```python\nx = 1\n", single=True).edit_errors
 
 
+def test_a_fence_whose_info_is_white_space_of_another_kind_is_a_plain_fence() -> None:
+    assert read("``` \u2028\nx = 1\n```\n", single=True).edits[0].content == "x = 1\n"
+
+
 # --- signals
 
 

@@ -80,7 +80,7 @@ def try_samples(
             break
     best = next((a for a in attempts if a.passed or a.escape), max(attempts, key=lambda a: a.worth))
     equipment.workspace.write_snapshot(best.files)
-    _store_edits(run, prepared, best, attempts)
+    _store_edits(run, prepared, reply, best, attempts)
     return best, _store_validation(run, prepared, attempts)
 
 
@@ -199,7 +199,7 @@ def _announce(run: Run, mt: MicroTaskDefinition, prepared: Prepared, verdict: Va
     )
 
 
-def _store_edits(run: Run, prepared: Prepared, best: Attempt, attempts: list[Attempt]) -> None:
+def _store_edits(run: Run, prepared: Prepared, reply: ModelReply, best: Attempt, attempts: list[Attempt]) -> None:
     rows = [
         {
             "sample": attempt.sample,
@@ -213,7 +213,10 @@ def _store_edits(run: Run, prepared: Prepared, best: Attempt, attempts: list[Att
         }
         for attempt in attempts
     ]
-    run.store_record(run.paths.step(prepared.step_id, "edits.json"), {"kept": best.sample, "samples": rows})
+    # how each reply ended, tried or not: `stop`, `length`, `error`, `cut:<why>`
+    ends = [":".join(filter(None, (sample.finish_reason, sample.cut_reason))) for sample in reply.samples]
+    record = {"kept": best.sample, "samples": rows, "ends": ends}
+    run.store_record(run.paths.step(prepared.step_id, "edits.json"), record)
 
 
 def _summary(attempt: Attempt) -> str:

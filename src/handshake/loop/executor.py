@@ -16,6 +16,7 @@ from handshake.loop.exchange import shared
 from handshake.loop.human import ends_by_hand
 from handshake.loop.packet_events import record_packet
 from handshake.loop.preview import UNKNOWN_WINDOW
+from handshake.loop.recorded_replies import RecordedReplies
 from handshake.loop.recover import load_run, recover, unborn_job
 from handshake.loop.run import Run, Surroundings
 from handshake.loop.shortage import carry_through
@@ -56,7 +57,8 @@ def run_packet(around: Surroundings, wp_id: str, *, again: bool = False) -> Run:
     lock = RunLock(around.repo.state_dir / "locks" / f"{wp_id}.lock", around.clock)
     before = read_heartbeat(lock.path)
     objects = ObjectStore(around.repo, settings.identity, keep_packs=True)
-    with lock, ProviderPool(settings, root=around.repo.root) as pool, closing(objects):
+    recorded = RecordedReplies(around.repo, wp_id, settings.tracking.namespace)
+    with lock, ProviderPool(settings, root=around.repo.root, recorded=recorded) as pool, closing(objects):
         branch = TrackingBranch(around.repo, wp_id, settings.tracking.namespace, objects=objects)
         for ref in (branch.ref, held_ref(wp_id), f"refs/heads/feat/{wp_id}"):
             clear_stale_ref_lock(around.repo, ref)

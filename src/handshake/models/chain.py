@@ -15,8 +15,7 @@ from handshake.models.embedded import EmbeddedProvider, embedded_file
 from handshake.models.endpoint import default_base_url
 from handshake.models.openai import OpenAiProvider
 from handshake.models.provider import Progress, Provider
-from handshake.models.replay import ReplayProvider
-from handshake.models.replies import ReplyStore
+from handshake.models.replay import RecordedRun, ReplayProvider
 from handshake.models.retry import RetryRule
 from handshake.models.scripted.provider import ScriptedProvider, script_file
 
@@ -85,7 +84,7 @@ class ProviderPool:
 
     Args:
         root: what relative paths in the configuration (`file`, `script`) are relative to.
-        replies: where a `replay` entry finds its replies.
+        recorded: where a `replay` entry finds its replies.
     """
 
     def __init__(
@@ -95,14 +94,14 @@ class ProviderPool:
         root: Path | None = None,
         clock: Clock | None = None,
         retry: RetryRule | None = None,
-        replies: ReplyStore | None = None,
+        recorded: RecordedRun | None = None,
         progress: Progress | None = None,
     ) -> None:
         self._settings = settings
         self._root = root
         self._clock = clock or SystemClock()
         self._retry = retry
-        self._replies = replies
+        self._recorded = recorded
         self._progress = progress
         self._open: dict[tuple[str, str | None], Provider] = {}
 
@@ -149,12 +148,12 @@ class ProviderPool:
             )
         if config.provider == "command":
             return CommandProvider(model_id, config, clock=self._clock)
-        if self._replies is None:
+        if self._recorded is None:
             raise EnvironmentProblem(
-                f"model {model_id!r} replays a recorded run, and none is given",
+                f"model {model_id!r} replays a recorded run, and there is none outside of a run",
                 next_step="name another provider in .handshake/config.yaml",
             )
-        return ReplayProvider(model_id, config, self._replies)
+        return ReplayProvider(model_id, config, self._recorded, self._recorded.model(model_id))
 
 
 def _resolved(level: EscalationLevel, policy: ExecutionPolicy, settings: Settings) -> ResolvedLevel:

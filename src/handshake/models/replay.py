@@ -2,26 +2,55 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Protocol
+
 from handshake.domain.errors import ModelFailed
 from handshake.domain.modelcall import ModelReply, ModelRequest
 from handshake.domain.settings import ModelConfig
 from handshake.models.endpoint import DEFAULT_WINDOW
 from handshake.models.provider import ModelFacts, OnText, estimate_tokens
-from handshake.models.replies import ReplyStore
+
+
+class Replies(Protocol):
+    """Where recorded replies are found."""
+
+    def get(self, content_key: str) -> ModelReply | None:
+        """The reply of that key, or None."""
+        ...
+
+
+@dataclass(frozen=True)
+class RecordedModel:
+    """What was known of a model when it was asked: with another window or without its grammar the key is another."""
+
+    context_window: int | None = None
+    takes_grammar: bool = True
+
+
+class RecordedRun(Replies, Protocol):
+    """The replies of a run, and what it knew of its models."""
+
+    def model(self, model_id: str) -> RecordedModel:
+        """That of the model's last call."""
+        ...
 
 
 class ReplayProvider:
     """Gives back what `store` holds; asks nobody."""
 
-    def __init__(self, model_id: str, config: ModelConfig, store: ReplyStore) -> None:
+    def __init__(
+        self, model_id: str, config: ModelConfig, store: Replies, recorded: RecordedModel | None = None
+    ) -> None:
+        recorded = recorded or RecordedModel()
         self._store = store
         self.facts = ModelFacts(
             model_id=model_id,
             served_as=config.model or model_id,
-            context_window=config.context_window or DEFAULT_WINDOW,
+            context_window=config.context_window or recorded.context_window or DEFAULT_WINDOW,
             tier="local",
             profile=config.profile,
-            supports_grammar=True,
+            supports_grammar=recorded.takes_grammar,
             supports_n=True,
             exact_tokens=False,
         )
@@ -42,7 +71,7 @@ class ReplayProvider:
                 f"no reply is recorded for this call of {request.model_id} (key {request.content_key[:12]})",
                 category="model_error",
                 transient=False,
-                next_step="the prompt differs from the recorded run; run it with a real model",
+                next_step="the prompt or the sampling is not the recorded one: run it with a real model",
             )
         if on_text is not None:
             on_text(reply.samples[0].text)

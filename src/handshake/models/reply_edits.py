@@ -98,7 +98,7 @@ def _first_fence(pieces: tuple[Piece, ...], path: str) -> dict[int, str]:
 
 def _only_commands(fence: Piece, path: str) -> bool:
     """A block of commands or a diff is not the content of a file that is neither."""
-    word = fence.info.split()[0].lower() if fence.info else ""
+    word = next(iter(fence.info.split()), "").lower()
     return word in _NO_FILE and "." in path.rpartition("/")[2] and not path.lower().endswith(_COMMANDS)
 
 
