@@ -33,7 +33,7 @@ print("watching", file=sys.stderr, flush=True)
 for changes in watch(sys.argv[1], step=40, debounce=200):
     print("saw", *sorted(path for _, path in changes), file=sys.stderr, flush=True)
 """
-PATIENCE_S = 600.0
+PATIENCE_S = 1200.0
 
 
 class Listener:
@@ -51,26 +51,46 @@ class Listener:
         for line in self.process.stderr:
             self.said.append((time.perf_counter(), line.rstrip("\n")))
 
-    def heard(self, words: str, since: int = 0, timeout: float = PATIENCE_S) -> float:
+    def heard(self, words: str, since: int = 0, timeout: float = PATIENCE_S, look_every: float = 0.002) -> float:
         """When it first said these words after its first `since` lines."""
         give_up = time.monotonic() + timeout
         while time.monotonic() < give_up:
-            for when, line in self.said[since:]:
+            while since < len(self.said):
+                when, line = self.said[since]
                 if words in line:
                     return when
+                since += 1
             if self.process.poll() is not None:
                 break
-            time.sleep(0.002)
+            time.sleep(look_every)
         raise SystemExit(f"{words!r} was not said: {[line for _, line in self.said[-5:]]}")
 
     def costs(self, seconds: float) -> dict[str, float]:
-        """Processor time in per cent and memory in MB over that time; RSS is all of it, shared libraries included."""
-        seen = psutil.Process(self.process.pid)
-        before = seen.cpu_times()
+        """Processor time in per cent, how often it woke, and memory in MB, shared libraries included."""
+        began, spent, woken = time.perf_counter(), self.processor_s(), self._wakes()
         time.sleep(seconds)
-        after = seen.cpu_times()
-        spent = after.user + after.system - before.user - before.system
-        return {"cpu_percent": round(100 * spent / seconds, 3), "rss_mb": round(seen.memory_info().rss / 2**20, 1)}
+        took = time.perf_counter() - began
+        return {
+            "cpu_percent": round(100 * (self.processor_s() - spent) / took, 3),
+            "wakes_a_minute": round(60 * (self._wakes() - woken) / took),
+            "rss_mb": round(psutil.Process(self.process.pid).memory_info().rss / 2**20, 1),
+        }
+
+    def processor_s(self) -> float:
+        """Its processor time so far. Linux counts nanoseconds for each thread, others hundredths of a second."""
+        threads = list(Path(f"/proc/{self.process.pid}/task").glob("*/schedstat"))
+        if threads:
+            return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
+        times = psutil.Process(self.process.pid).cpu_times()
+        return times.user + times.system
+
+    def _wakes(self) -> int:
+        """How often its threads went to sleep so far; of the first thread alone where there is no `/proc`."""
+        threads = list(Path(f"/proc/{self.process.pid}/task").glob("*/status"))
+        if not threads:
+            return int(psutil.Process(self.process.pid).num_ctx_switches().voluntary)
+        rows = (row.split() for thread in threads for row in thread.read_text().splitlines())
+        return sum(int(row[1]) for row in rows if row and row[0] == "voluntary_ctxt_switches:")
 
     def end(self) -> None:
         """Ask it to leave."""
@@ -150,7 +170,7 @@ def measure(drops: int, idle: float, many: int) -> dict[str, Any]:
     folder = Path(tempfile.mkdtemp(prefix="handshake-bench-"))
     listeners: list[Listener] = []
     try:
-        place = Place(folder, drops + many)
+        place = Place(folder, drops + many + 1)
         server = small_project.serve_solution(folder)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         env = environment(folder, server.address)
@@ -164,6 +184,9 @@ def measure(drops: int, idle: float, many: int) -> dict[str, Any]:
         found: dict[str, Any] = {"pickup": pickups(place, daemon, bare, drops)}
         if many:
             found["many"] = many_at_once(place, daemon, drops, many)
+        refused = place.folder / f"{place.name(drops + many)}.md"
+        refused.write_text(small_project.packet_of(refused.stem, []), encoding="utf-8")
+        daemon.heard(f"{refused.stem} is refused")
         time.sleep(3)
         found["idle"] = {"fresh": fresh, "after the runs": {"daemon": daemon.costs(idle)}}
         return found
@@ -199,8 +222,9 @@ def pickups(place: Place, daemon: Listener, bare: Listener, drops: int) -> dict[
 def many_at_once(place: Place, daemon: Listener, first: int, many: int) -> dict[str, Any]:
     """Drop that many at once; in which order they began, and whether each was run once and ended completed."""
     heard, names = len(daemon.said), [place.name(number) for number in range(first, first + many)]
-    dropped = place.drop(*range(first, first + many))
-    ended = max(daemon.heard(f"{name}: completed", heard) for name in names)
+    spent, dropped = daemon.processor_s(), place.drop(*range(first, first + many))
+    ended = max(daemon.heard(f"{name}: completed", heard, look_every=0.1) for name in names)
+    refs = place.git("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads/feat").split()
     lines = [line for _, line in daemon.said[heard:]]
     started = [
         line.split(": ")[1] for line in lines if line.startswith("handshake: ") and line.endswith(": starting")
@@ -209,7 +233,8 @@ def many_at_once(place: Place, daemon: Listener, first: int, many: int) -> dict[
         "packets": many,
         "in_order_of_name": started == names,
         "none_twice": len(started) == len(set(started)),
-        "none_forgotten": set(started) == set(names),
+        "none_forgotten": set(started) == set(names) <= {ref.removeprefix("feat/") for ref in refs},
+        "daemon_cpu_ms_each": round(1000 * (daemon.processor_s() - spent) / many, 1),
         "seconds": round(ended - dropped, 1),
         "seconds_each": round((ended - dropped) / many, 2),
     }
@@ -219,7 +244,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
     parser.add_argument("--drops", type=int, default=8, help="packets dropped one after the other (default 8)")
-    parser.add_argument("--idle", type=float, default=20.0, help="seconds to do nothing (default 20)")
+    parser.add_argument("--idle", type=float, default=60.0, help="seconds to do nothing (default 60)")
     parser.add_argument("--many", type=int, default=20, help="packets dropped at once, 0 for none (default 20)")
     parser.add_argument("--json", action="store_true", help="machine-readable output")
     wanted = parser.parse_args()
@@ -234,7 +259,7 @@ def main() -> None:
         )
     for when, rows in found["idle"].items():
         for who, row in rows.items():
-            print(f"idle, {when}: {who:<22} cpu {row['cpu_percent']} %  memory {row['rss_mb']} MB")
+            print(f"idle, {when}: {who:<22} " + "  ".join(f"{key} {value}" for key, value in row.items()))
     if "many" in found:
         print("many at once:", ", ".join(f"{key} {value}" for key, value in found["many"].items()))
 

@@ -39,6 +39,9 @@ from handshake.config.shipped import shipped
 # passed when a large repository is indexed for context, which this one is not; its own tests kill there
 ELSEWHERE = ("index.batch:before", "index.batch:after")
 
+# a whole matrix takes an hour, and a busy machine stands still for minutes
+PATIENCE_S = 1800.0
+
 # between these two a reply is paid for and not stored yet
 MAY_COST_A_CALL = ("model.call:after", "reply.store:before")
 
@@ -120,6 +123,7 @@ class Matrix:
     def _shop(self) -> Shop:
         self._count += 1
         shop = Shop(self._folder / f"run-{self._count:03d}" / "shop", self._warm)
+        shop.patience_s = PATIENCE_S
         shop.borrow(self._server)
         shop.configure(levels=1)
         shop.drop(small_packet)

@@ -31,7 +31,7 @@ PACKET = """# Task Packet: {wp}
 ## METADATA
 - WP_ID: {wp}
 - **Status:** Ready for Dev
-- USER_SIGNATURE: user-signed-this
+- USER_SIGNATURE: {signature}
 
 ## SCOPE
 - What: Make it so.
@@ -83,6 +83,8 @@ class Place:
         self.runs = QuickRuns(root)
         self.said: list[str] = []
         self.settings = Settings()
+        self.read_settings = lambda: self.settings
+        self.config_files: tuple[Path, ...] = ()
         self.job_id = JOB_ID
         self.done = self.commit_of(JobStatus.COMPLETED)
         self.runs.usual = self.moving_to(self.done)
@@ -94,9 +96,9 @@ class Place:
     def moving_to(self, commit: str) -> list[str]:
         return ["git", "-C", str(self.root), "update-ref", "refs/heads/handshake/track/{wp}", commit]
 
-    def drop(self, wp_id: str, path: str | None = None, *, text: str = PACKET) -> Path:
+    def drop(self, wp_id: str, path: str | None = None, *, signature: str = "user-signed-this") -> Path:
         place = self.folder / f"{wp_id}.md"
-        place.write_text(text.format(wp=wp_id, path=path or f"src/{wp_id}.py"))
+        place.write_text(PACKET.format(wp=wp_id, path=path or f"src/{wp_id}.py", signature=signature))
         return place
 
     def commit_of(self, status: JobStatus, **fields: object) -> str:
@@ -138,8 +140,11 @@ class Place:
     def around(self) -> Surroundings:
         return Surroundings(self.repo, self.settings, SystemClock(), SystemIds(), NobodyWatches())
 
+    def means(self) -> Means:
+        return Means(self.said.append, self.read_settings, config_files=self.config_files)
+
     def daemon(self) -> Daemon:
-        return Daemon(self.around(), Means(self.said.append, lambda: self.settings), self.runs)
+        return Daemon(self.around(), self.means(), self.runs)
 
     def watch_until(self, condition, timeout: float = 60) -> None:
         """Watch in this thread until the condition holds; another thread asks for it."""

@@ -155,14 +155,7 @@ def test_a_changed_configuration_is_taken_over_and_a_broken_one_stops_new_starts
             raise ConfigError("config.yaml:1: no", next_step="mend it")
         return settings
 
-    daemon_of = place.daemon
-
-    def daemon():
-        made = daemon_of()
-        made._means = type(made._means)(place.said.append, read)
-        return made
-
-    place.daemon = daemon
+    place.read_settings = read
 
     def steps():
         if state["step"] == 0 and place.said:
@@ -178,6 +171,22 @@ def test_a_changed_configuration_is_taken_over_and_a_broken_one_stops_new_starts
 
     place.watch_until(steps)
     assert sum("nothing is started" in line for line in place.said) == 1
+
+
+def test_the_users_own_configuration_is_read_again_too(place, tmp_path):
+    """At once, where its folder is there; a file that comes later is found by the next look."""
+    own = tmp_path / "config" / "handshake" / "config.yaml"
+    own.parent.mkdir(parents=True)
+    place.config_files = (own,)
+    place.settings = parallel(1)
+
+    def steps():
+        if place.said and not own.exists():
+            place.settings = parallel(2)
+            own.write_text("daemon: {max_parallel: 2}\n")
+        return "the configuration was read again" in place.said
+
+    place.watch_until(steps)
 
 
 def test_one_daemon_watches_and_says_who(place):
@@ -203,6 +212,48 @@ def test_nothing_is_judged_again_that_did_not_change(place, monkeypatch):
     states = {found.wp_id: found.state for found in folder.look().candidates}
     assert judged == [*(f"WP-{number}" for number in range(5)), "WP-3", "WP-4"]
     assert states == {**dict.fromkeys(["WP-0", "WP-1", "WP-2", "WP-3"], "run"), "WP-4": "done"}
+
+
+def test_what_our_own_run_publishes_is_judged_when_it_ended(place, monkeypatch):
+    import handshake.daemon.folder as module
+
+    place.drop("WP-1")
+    folder = PacketFolder(place.around(), settle_s=0.0)
+    [before] = folder.look().candidates
+    judged = []
+    real = module.judge
+    monkeypatch.setattr(module, "judge", lambda *a: judged.append(a[2]) or real(*a))
+    place.track("WP-1", place.done)
+    assert folder.look(["WP-1"]).candidates == (before,) and judged == []
+    assert folder.look().candidates[0].state == "done" and judged == ["WP-1"]
+
+
+def test_a_look_starts_no_git_for_each_packet_and_no_libgit2(place, monkeypatch):
+    """Five hundred ended runs are there when the daemon starts: one git reads them all."""
+    from dataclasses import replace
+
+    from handshake.repo import git as door
+
+    for number in range(40):
+        place.drop(f"WP-{number}")
+        place.track(f"WP-{number}", place.done)
+    started = []
+    real = subprocess.Popen.__init__
+    monkeypatch.setattr(subprocess.Popen, "__init__", lambda self, *a, **k: started.append(a) or real(self, *a, **k))
+    monkeypatch.setattr(door.Git, "stays_small", True)
+    around = replace(place.around(), repo=place.repo.by_git_alone())
+    states = {found.state for found in PacketFolder(around, settle_s=0.0).look().candidates}
+    assert states == {"done"} and len(started) == 1
+
+
+def test_refusals_go_on_record_by_a_process_that_ends(place):
+    from handshake.recorder.packets import packet_journals
+
+    place.drop("WP-1", signature="pending")
+    place.drop("WP-2", signature="pending")
+    place.watch_until(lambda: sum("is refused" in line for line in place.said) == 2)
+    lines = [line for journal in packet_journals(place.repo.state_dir) for line in journal.read_text().splitlines()]
+    assert len(lines) == 4 and sum('"refused"' in line and "USER_SIGNATURE" in line for line in lines) == 2
 
 
 def test_a_decision_pushed_to_the_remote_wakes_the_daemon(place, monkeypatch):

@@ -26,6 +26,7 @@ from warm_command import WarmCommands, WarmProcess
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 WP = "WP-1-Shop-Prices-v1"
+PATIENCE_S = 120.0
 BRANCH = f"feat/{WP}"
 TRACK = f"handshake/track/{WP}"
 
@@ -72,6 +73,7 @@ class Shop:
         self.git("commit", "-qm", "a shop with three bugs")
         self.server: Served | None = None
         self.owns_server = True
+        self.patience_s = PATIENCE_S
 
     @property
     def worktree(self) -> Path:
@@ -170,7 +172,7 @@ class Shop:
         """Run a command to its end."""
         child = self.start(*args, cold=cold, **env)
         try:
-            out, err = child.communicate(timeout=120)
+            out, err = child.communicate(timeout=self.patience_s)
         except subprocess.TimeoutExpired:
             os.killpg(child.pid, signal.SIGKILL)
             raise

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from run_records import BRANCH, TRACK, WP, end_state, tiny_packet
@@ -242,3 +244,22 @@ def test_a_run_left_by_a_killed_daemon_is_adopted_by_the_next(place, solver):
     err = ended(following)
     assert "resuming" not in err and "starting" not in err
     assert len(solver.calls()) - calls == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_sixty_real_runs_in_order_and_an_idle_daemon_that_takes_nothing():
+    """The figures of the contract that do not depend on how busy the machine is."""
+    import json
+
+    bench = Path(__file__).parents[2] / "bench" / "daemon.py"
+    command = [sys.executable, str(bench), "--drops", "2", "--many", "60", "--idle", "30", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    many, idle = found["many"], found["idle"]["after the runs"]["daemon"]
+    assert many["in_order_of_name"] and many["none_twice"] and many["none_forgotten"]
+    assert idle["rss_mb"] < 60
+    if sys.platform == "linux":
+        assert idle["cpu_percent"] < 0.2
+        assert idle["wakes_a_minute"] < 120

@@ -65,6 +65,16 @@ class Scratch:
     def open(self) -> Repository:
         return find_repository(self.root)
 
+    def user_state(self) -> dict[str, str]:
+        """What must not change by our doing: HEAD, index, stash, configuration and status of the user's checkout."""
+        places = {name: self.root / ".git" / name for name in ("HEAD", "index", "config")}
+        return {
+            **{name: place.read_bytes().hex() if place.is_file() else "" for name, place in places.items()},
+            "commit": self.git("rev-parse", "HEAD"),
+            "stash": self.git("stash", "list"),
+            "status": self.git("--no-optional-locks", "status", "--porcelain=v1", "--untracked-files=all"),
+        }
+
     def fsck(self) -> None:
         self.git("fsck", "--strict", "--no-dangling")
 

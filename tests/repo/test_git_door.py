@@ -257,18 +257,6 @@ def test_submodules_are_not_files(scratch, tmp_path):
     assert view.read("sub") is None
 
 
-def test_user_state_tells_every_change(scratch):
-    repo = scratch.open()
-    before = repo.user_state()
-    assert repo.user_state() == before
-    scratch.write("new", "n")
-    assert repo.user_state()["status"] != before["status"]
-    scratch.git("add", "new")
-    assert repo.user_state()["index"] != before["index"]
-    scratch.git("stash", "-q")
-    assert repo.user_state()["stash"] != before["stash"]
-
-
 def test_no_gitpython_or_pygit2_when_only_imported(in_new_python):
     done = in_new_python(
         "import sys, handshake.repo.store, handshake.repo.workspace, handshake.repo.locks\n"
@@ -294,3 +282,21 @@ def test_the_index_of_a_hook_can_be_asked_for(scratch, tmp_path):
     assert repo.git.names("ls-files", "-z", env={"GIT_INDEX_FILE": str(index)}) == ()
     assert Path(index).exists()
     assert "README.md" in repo.git.names("ls-files", "-z")
+
+
+@pytest.mark.parametrize("object_format", ["sha1", "sha256"])
+def test_without_libgit2_a_tree_is_the_same(scratch, tmp_path, object_format):
+    made = type(scratch)(tmp_path / "repo", object_format=object_format)
+    made.write("docs/big.bin", "x" * 70_000)
+    head = made.commit("two")
+    usual, small = made.open(), made.open().by_git_alone()
+    assert small.pygit2 is None
+    folders = ("", "src", "src/deep", "docs", "README.md", "no/such")
+    wanted = {folder: usual.tree(head).children(folder) for folder in folders}
+    assert wanted[""] and {folder: small.tree(head).children(folder) for folder in folders} == wanted
+    with small.git.one_reader():
+        for path in ("README.md", "src/deep/er/mod.py", "docs/big.bin", "src", "no/such", ""):
+            assert small.tree(head).read(path) == usual.tree(head).read(path)
+        assert {folder: small.tree(head).children(folder) for folder in folders} == wanted
+        assert small.resolve("refs/heads/main") == small.branch_tip("main") == head
+        assert small.resolve("refs/heads/none") is None

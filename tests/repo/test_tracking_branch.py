@@ -20,7 +20,7 @@ def branch(scratch):
 
 
 def test_a_branch_of_its_own_with_its_own_root(branch, scratch, when):
-    before = scratch.open().user_state()
+    before = scratch.user_state()
     assert branch.tip() is None
     assert branch.read("packet.md") is None
     assert branch.list() == ()
@@ -36,7 +36,7 @@ def test_a_branch_of_its_own_with_its_own_root(branch, scratch, when):
     assert branch.list("jobs/j/events") == ("jobs/j/events/001.jsonl",)
     assert branch.list("jobs", first) == ()
     assert branch.list() == ("jobs/j/events/001.jsonl", "jobs/j/job.json", "packet.md")
-    assert scratch.open().user_state() == before
+    assert scratch.user_state() == before
 
 
 def test_history_is_newest_first_with_trailers(branch, when):

@@ -42,11 +42,11 @@ def saved(space, scratch, path, number=1):
 
 
 def test_made_beside_the_repository_and_the_user_sees_nothing(space, scratch, head):
-    before = scratch.open().user_state()
+    before = scratch.user_state()
     assert space.ensure(head) == space.path == scratch.root.resolve().parent / "proj.worktrees" / "WP-1"
     sound(space, scratch, head)
     assert os.access(space.path / "run.sh", os.X_OK)
-    assert scratch.open().user_state() == before
+    assert scratch.user_state() == before
     assert space.salvage_refs() == ()
     space.ensure(head)  # again: nothing to do
     sound(space, scratch, head)
@@ -191,11 +191,11 @@ KEEPS_FILES = [
 @pytest.mark.parametrize("mishap", MISHAPS, ids=lambda f: f.__name__)
 def test_whatever_befell_it_it_is_set_right(space, scratch, head, mishap):
     space.ensure(head)
-    before = scratch.open().user_state()
+    before = scratch.user_state()
     mishap(space, scratch)
     space.ensure(head)
     sound(space, scratch, head)
-    assert scratch.open().user_state() == before
+    assert scratch.user_state() == before
     scratch.git("worktree", "prune")
     sound(space, scratch, head)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -56,11 +57,13 @@ def daemon(
         write(_service(context.obj, manager).rstrip("\n"))
         return
     from handshake.config.loading import load_settings
+    from handshake.config.places import user_config_file
     from handshake.daemon.watch import Daemon, Means
     from handshake.repo.git import Git
 
     Git.stays_small = True
     around = open_surroundings(context.obj, starts_programs=True)
+    around = replace(around, repo=around.repo.by_git_alone())
 
     def say(text: str) -> None:
         sys.stderr.write(f"handshake: {text}\n")
@@ -73,7 +76,7 @@ def daemon(
         *(("--verbose",) if verbose else ()),
         *(("--name-lines",) if around.settings.daemon.max_parallel > 1 else ()),
     )
-    watcher = Daemon(around, Means(say, read_settings, options))
+    watcher = Daemon(around, Means(say, read_settings, options, (user_config_file(os.environ),)))
     interrupted = False
 
     def end(number: int, _frame: FrameType | None) -> None:

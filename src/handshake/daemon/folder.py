@@ -6,7 +6,7 @@ File events only make a look come sooner; a look finds by itself what an event m
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,10 +15,13 @@ from handshake.loop.run import Surroundings
 from handshake.repo.store import ObjectStore
 
 SETTLE_S = 0.1
+# a file's own time is believed so far back: beyond, it was dropped with its old times, or its clock is another's
+CLOCKS_AGREE_S = 1.0
 # so long a burst of packets may keep new ones from starting: what is dropped together runs in order of name
 BURST_S = 5.0
 
-Stamp = tuple[int, int, int]
+# when its content changed, its size, which file it is, and when anything of it changed: a rename is such a change
+Stamp = tuple[int, int, int, int]
 
 
 @dataclass
@@ -53,17 +56,19 @@ class PacketFolder:
         return self.around.repo.root / self.around.settings.paths.packets
 
     def watched(self) -> list[Path]:
-        """The folders whose changes matter: packets, configuration, refs. Those that are not there are left out."""
+        """The folders of packets and refs, whose changes matter; those that are there."""
         common = self.around.repo.common_dir
         heads = common / ("reftable" if self.around.repo.uses_reftable else "refs/heads")
         own = self.around.settings.tracking.namespace
         others = [common / own] if own.startswith("refs/") else []
-        return [
-            place for place in (self.path, self.around.repo.root / ".handshake", heads, *others) if place.is_dir()
-        ]
+        return [place for place in (self.path, heads, *others) if place.is_dir()]
 
-    def look(self) -> Look:
-        """Every packet by name, then runs whose packet is gone. Stubs and other files are left alone."""
+    def look(self, running: Collection[str] = ()) -> Look:
+        """Every packet by name, then runs whose packet is gone. Stubs and other files are left alone.
+
+        Args:
+            running: packets whose runs are our own; what they publish is not judged before they end.
+        """
         stamps = dict(sorted(self._packets()))
         settles_in = self._settle(stamps)
         now = self.around.clock.monotonic()
@@ -73,7 +78,7 @@ class PacketFolder:
             _stamp(self.around.repo.root / self.around.settings.paths.registry),
             tips.get(f"refs/heads/{self.around.settings.base_branch}"),
         )
-        whole = (tuple(stamps.items()), tips, shared, unsettled)
+        whole = (tuple(stamps.items()), tips, shared, unsettled, frozenset(running))
         if self._all is None or self._all[0] != whole:
             start = f"{self._prefix}/"
             tracked = sorted(ref.removeprefix(start) for ref in tips if ref.startswith(start))
@@ -82,9 +87,13 @@ class PacketFolder:
             names += [name for name in tracked if name not in stamps]
             families = _families(stamps)
             found = []
-            for name in names:
-                refs = tips.get(f"{start}{name}"), tips.get(f"refs/heads/feat/{name}")
-                found.append(self._judge(name, stamps.get(name), (refs, shared, families.get(_base(name)))))
+            with self.around.repo.git.one_reader():
+                for name in names:
+                    refs = tips.get(f"{start}{name}"), tips.get(f"refs/heads/feat/{name}")
+                    known = self._judged.get(name) if name in running else None
+                    rest = (refs, shared, families.get(_base(name)))
+                    found.append(known[1] if known else self._judge(name, stamps.get(name), rest))
+            self.around.repo.git.remembered.clear()  # nobody asks for these again: the next look finds other commits
             self._judged = {name: self._judged[name] for name in names}
             self._all = (whole, tuple(found))
             if dict(self._packets()) != stamps:
@@ -128,11 +137,12 @@ class PacketFolder:
 
     def _settle(self, stamps: dict[str, Stamp]) -> float | None:
         """Note what changed since the last look; a file is read once it stayed the same for a moment."""
-        now = self.around.clock.monotonic()
+        now, wall = self.around.clock.monotonic(), self.around.clock.now().timestamp()
         for name, stamp in stamps.items():
             seen = self._seen.get(name)
             if seen is None or seen.stamp != stamp:
-                self._seen[name] = _Seen(stamp, now)
+                age = wall - stamp[3] / 1e9
+                self._seen[name] = _Seen(stamp, now - age if 0 < age < CLOCKS_AGREE_S else now)
         self._seen = {name: seen for name, seen in self._seen.items() if name in stamps}
         youngest = max((seen.since for seen in self._seen.values()), default=None)
         left = None if youngest is None else youngest + self.settle_s - now
@@ -207,4 +217,4 @@ def _stamp(path: Path | os.DirEntry[str]) -> Stamp | None:
         found = path.stat()
     except OSError:
         return None
-    return (found.st_mtime_ns, found.st_size, found.st_ino)
+    return (found.st_mtime_ns, found.st_size, found.st_ino, max(found.st_mtime_ns, found.st_ctime_ns))

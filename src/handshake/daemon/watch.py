@@ -1,6 +1,7 @@
 """Watch packets, configuration and tracking refs, and run what is ready. Contract: `interface.md`, `daemon`.
 
-Events only make the look come sooner; a look every few seconds finds what an event missed.
+Events only make the look come sooner; a look every few seconds finds what an event missed. The process stays small:
+what needs large libraries (a run, recovery, a scan for secrets) is done by processes that end.
 """
 
 from __future__ import annotations
@@ -9,36 +10,44 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from handshake.daemon.bulletin import Bulletin, Waiting, daemon_lock, write_bulletin
 from handshake.daemon.candidates import Candidate
 from handshake.daemon.children import Children
+from handshake.daemon.doorbell import Doorbell
 from handshake.daemon.folder import BURST_S, Look, PacketFolder
+from handshake.daemon.live_settings import LiveSettings
+from handshake.daemon.notice import Notice
 from handshake.daemon.patience import Patience
+from handshake.daemon.refusals import Refusal, RefusalRecords
 from handshake.daemon.turns import Wait, turns
-from handshake.domain.errors import ConfigError, HandshakeError, LockHeld, NotTrusted
+from handshake.domain.errors import LockHeld
 from handshake.domain.settings import Settings
 from handshake.loop.exchange import fetch_decisions
-from handshake.loop.packet_events import record_packet
 from handshake.loop.run import Surroundings
 from handshake.repo.locks import RunLock, living_owner
 from handshake.repo.remote import Errand
 
-RESCAN_S = 2.0
-TICK_MS = 200
+RESCAN_S = 5.0
+# a look at very many packets takes its time: it is not taken so often that it takes more than a 2000th of all time
+RESCAN_SHARE = 2000
+LONGEST_RESCAN_S = 30.0
+TICK_S = 0.2
 FETCH_S = 10.0
-# how long the watcher waits for a change to be followed by another before it says so
-STEP_MS = 40
-POLL_MS = 300
 
 
 @dataclass(frozen=True)
 class Means:
-    """What the daemon is given: how it speaks, how it reads the configuration again, and what its runs are told."""
+    """What the daemon is given: how it speaks, how it reads its configuration again, what its runs are told.
+
+    `config_files` are read beside the repository's own.
+    """
 
     say: Callable[[str], None]
     read_settings: Callable[[], Settings]
     run_options: tuple[str, ...] = ()
+    config_files: tuple[Path, ...] = ()
 
 
 class Daemon:
@@ -52,8 +61,10 @@ class Daemon:
         self._started: dict[str, Candidate] = {}
         self._patience = Patience()
         self._recorded: dict[str, str] = {}
+        self._refusals = RefusalRecords(around.repo.state_dir)
         self._said: dict[str, str] = {}
         self._stop = threading.Event()
+        self._bell = Doorbell()
         self._next_look = 0.0
         self._burst_since: float | None = None
         self._bulletin = Bulletin()
@@ -63,11 +74,13 @@ class Daemon:
         )
         self._next_fetch = 0.0
         self._to_fetch: tuple[str, ...] = ()
-        self._config: tuple[object, str | None] = (self._config_stamps(), None)
+        own = around.repo.root / ".handshake" / "config.yaml"
+        self._config = LiveSettings((own, *means.config_files), means.read_settings)
 
     def stop(self) -> None:
         """Leave at the next chance; the runs are asked to end, and can be resumed."""
         self._stop.set()
+        self._bell.ring()
 
     # -- the two ways to work ----------------------------------------------------------------------
 
@@ -84,7 +97,7 @@ class Daemon:
             while not self._stop.is_set():
                 for code in self._reap():
                     worst = code or worst
-                look = self._folder.look()
+                look = self._folder.look(self._children.running)
                 ready = [c for c in self._ready(look) if c.wp_id not in ran]
                 if not ready and not self._children.running:
                     break
@@ -107,50 +120,41 @@ class Daemon:
 
     def _watch(self) -> None:
         """Look at every change and every few seconds, until the folders to watch are others."""
-        from watchfiles import watch
-
         self._folder.path.mkdir(parents=True, exist_ok=True)
-        places = {str(place): place.stat().st_ino for place in self._folder.watched()}
-        self._next_look = 0.0  # what happened before these folders were watched
-        self._tick()
-        for changes in watch(
-            *places,
-            watch_filter=_relevant,
-            stop_event=self._stop,
-            rust_timeout=TICK_MS,
-            yield_on_timeout=True,
-            debounce=STEP_MS * 5,
-            step=STEP_MS,
-            force_polling=self._around.settings.daemon.polling or None,
-            poll_delay_ms=POLL_MS,
-            ignore_permission_denied=True,
-        ):
-            if changes:
-                self._next_look = 0.0
-            if self._tick_till_settled() and {str(p): p.stat().st_ino for p in self._folder.watched()} != places:
-                return
+        places = self._places()
+        polling = self._around.settings.daemon.polling
+        with Notice(list(places), self._bell, self._stop, polling=polling, relevant=self._matters) as notice:
+            self._next_look = 0.0  # what happened before these folders were watched
+            while not self._stop.is_set():
+                if self._tick() and (self._places() != places or polling != self._around.settings.daemon.polling):
+                    return
+                left = max(self._next_look - self._now(), 0.0)
+                busy = bool(self._children.running) or self._refusals.go_on()
+                if notice.wait(min(left, TICK_S) if busy else left):
+                    self._next_look = 0.0
 
-    def _tick_till_settled(self) -> bool:
-        """A tick, and those that are due before the watcher would say that nothing happened."""
-        looked = self._tick()
-        while looked and (left := self._next_look - self._now()) < TICK_MS / 1000:
-            if self._stop.wait(max(left, 0.0)):
-                break
-            self._tick()
-        return looked
+    def _places(self) -> dict[Path, int]:
+        """The folders to watch, each with what tells it from another of that name."""
+        return {place: place.stat().st_ino for place in (*self._folder.watched(), *self._config.folders)}
+
+    def _matters(self, path: str) -> bool:
+        """Git's lock files and editors' temporary files are noise, and so is what our own runs publish."""
+        return not path.endswith((".lock", ".swp", "~", ".tmp")) and Path(path).name not in self._children.running
 
     def _tick(self) -> bool:
         """Reap, and look if it is time to. Whether there was a look."""
         if self._reap():
             self._next_look = 0.0
-        now = self._now()
-        if now < self._next_look:
+        began = self._now()
+        if began < self._next_look:
             return False
         self._read_config()
-        look = self._folder.look()
+        look = self._folder.look(self._children.running)
         self._start(self._ready(look))
         self._ask_remote(look)
-        pauses = [RESCAN_S, look.settles_in, self._patience.next_due(now), 0.5 if self._bulletin.adopted else None]
+        rescan = min(max(RESCAN_S, RESCAN_SHARE * (self._now() - began)), LONGEST_RESCAN_S)
+        pauses = [rescan, look.settles_in, self._patience.next_due(self._now())]
+        pauses.append(0.5 if self._bulletin.adopted else None)
         self._next_look = self._now() + min(max(pause, 0.0) for pause in pauses if pause is not None)
         return True
 
@@ -175,7 +179,7 @@ class Daemon:
             if found.state == "run" and not held and (found.resumes or not in_burst):
                 ready.append(found)
         self._bulletin = self._bulletin.model_copy(update={"refused": refused})
-        return [] if self._config[1] else ready
+        return [] if self._config.trouble else ready
 
     def _start(self, ready: list[Candidate]) -> list[str]:
         """Start whose turn it is; say who waits for whom, and make known how things stand."""
@@ -242,16 +246,11 @@ class Daemon:
 
     def _read_config(self) -> None:
         """Take a changed configuration over; while it cannot be used, nothing new is started."""
-        stamps, trouble = self._config_stamps(), self._config[1]
-        if stamps == self._config[0] and trouble is None:
+        settings = self._config.changed()
+        if self._config.trouble is not None:
+            self._once("config", f"nothing is started: {self._config.trouble}")
+        if settings is None:
             return
-        try:
-            settings = self._means.read_settings()
-        except (ConfigError, NotTrusted) as error:
-            self._config = (stamps, error.line())
-            self._once("config", f"nothing is started: {error.line()}")
-            return
-        self._config = (stamps, None)
         self._said.pop("config", None)
         if settings != self._around.settings:
             self._around = replace(self._around, settings=settings)
@@ -259,12 +258,6 @@ class Daemon:
             self._say("the configuration was read again")
         self._folder.forget()
         self._patience.forget()
-
-    def _config_stamps(self) -> object:
-        places = (self._around.repo.root / ".handshake" / "config.yaml",)
-        return tuple(
-            (place.stat().st_mtime_ns, place.stat().st_size) if place.is_file() else None for place in places
-        )
 
     # -- saying it ---------------------------------------------------------------------------------
 
@@ -283,11 +276,9 @@ class Daemon:
         if self._recorded.get(found.wp_id) == key:
             return
         self._recorded[found.wp_id] = key
-        try:
-            record_packet(self._around, found.wp_id, "noticed")
-            record_packet(self._around, found.wp_id, "refused", found.why.splitlines()[0])
-        except HandshakeError as error:  # said, and tried again with the packet's next content
-            self._once("recorder", f"cannot record what became of {found.wp_id}: {error.line()}")
+        path = f"{self._around.settings.paths.packets}/{found.wp_id}.md"
+        if (self._around.repo.root / path).is_file():
+            self._refusals.add(Refusal(found.wp_id, path, found.content_hash, found.why.splitlines()[0]))
 
     def _once(self, about: str, line: str, key: str = "") -> None:
         if self._said.get(about) != (key or line):
@@ -333,9 +324,6 @@ class Daemon:
             yield
         finally:
             self._children.end()
+            self._refusals.finish()
             lock.release()
-
-
-def _relevant(_change: object, path: str) -> bool:
-    """Git's lock files and editors' temporary files are noise."""
-    return not path.endswith((".lock", ".swp", "~", ".tmp"))
+            self._bell.close()

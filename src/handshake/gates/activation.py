@@ -59,7 +59,7 @@ def _with_strict(findings: list[Finding], packet: Packet, file: Path, settings: 
     from handshake.gates.strict import committed_findings, strict_findings, working_tree
     from handshake.repo.git import find_repository
 
-    repo = find_repository(file.parent)
+    repo = find_repository(file.parent, libgit2=False)  # the daemon asks this, and stays small
     read = working_tree(repo.root)
     lines = read_packet(read(packet.path) or b"", packet.path).lines
     refinement = f"{settings.paths.refinements}/{packet.wp_id}.md"
@@ -117,7 +117,7 @@ def _other_revisions(packet: Packet, folder: Path) -> list[str]:
 def _remark_on_commit(packet: Packet, file: Path, remarks: Remarks) -> None:
     from handshake.repo.git import find_repository
 
-    repo = find_repository(file.parent)
+    repo = find_repository(file.parent, libgit2=False)  # the daemon asks this, and stays small
     head = repo.resolve("HEAD")
     if head is None or repo.tree(head).read(packet.path) != file.read_bytes():
         remarks.error("HSK-ACT-SIGNED", None, "the packet as it stands is not committed", "git commit -S it")

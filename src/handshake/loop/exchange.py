@@ -72,13 +72,17 @@ def exchange(around: Surroundings, wp_id: str, *, push: bool = True) -> str | No
 
 
 def fetch_decisions(around: Surroundings, wp_ids: Sequence[str]) -> str | None:
-    """Fetch once, and take over what was decided on any of these packets; why it could not be done, or None."""
-    repo = find_repository(around.repo.root)
+    """Fetch once, and take over what was decided on any of these packets; why it could not be done, or None.
+
+    Without libgit2: it is the daemon that asks, every few seconds, and it stays small.
+    """
+    repo = around.repo.by_git_alone()
     remote, objects = remote_of(around, repo), ObjectStore(repo, around.settings.identity)
     why = remote.fetch()
-    for wp_id in wp_ids if why is None else ():
-        branch = TrackingBranch(repo, wp_id, around.settings.tracking.namespace, objects=objects)
-        why = take_over(repo, branch, remote, around.clock) or why
+    with repo.git.one_reader():
+        for wp_id in wp_ids if why is None else ():
+            branch = TrackingBranch(repo, wp_id, around.settings.tracking.namespace, objects=objects)
+            why = take_over(repo, branch, remote, around.clock) or why
     return why
 
 

@@ -15,15 +15,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, cached_property
-from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from handshake.domain.errors import EnvironmentProblem, HandshakeError, ResourceExhausted, UsageError
 from handshake.repo.atomic import says_disk_full
 from handshake.repo.object_reader import ObjectReader, ReaderEnded, Stored, names_for_git, next_answer
 from handshake.repo.tree import TreeView, open_pygit2
+from handshake.repo.unusable import why_unusable
 
 if TYPE_CHECKING:
     import pygit2
@@ -317,6 +317,10 @@ class Repository:
         """The repository opened by libgit2, or None where it cannot open it (SHA-256, reftable)."""
         return open_pygit2(self.common_dir) if self._libgit2 else None
 
+    def by_git_alone(self) -> Repository:
+        """The same for a process that must stay small: libgit2 is not loaded, objects are read by the git command."""
+        return Repository(self.root, self.git_dir, self.common_dir, self.object_format, libgit2=False)
+
     @cached_property
     def no_filters(self) -> tuple[str, ...]:
         """Settings that switch off every filter of the user's configuration (git-lfs and its like).
@@ -445,21 +449,6 @@ class Repository:
             found.append((Path(fields["worktree"]), fields.get("branch")))
         return found
 
-    def user_state(self) -> dict[str, str]:
-        """What must not change by our doing: HEAD, index, stash, configuration and status of the user's checkout."""
-        return {
-            "HEAD": (self.git_dir / "HEAD").read_text(encoding="utf-8", errors="replace"),
-            "head_commit": self.resolve("HEAD") or "",
-            "index": _digest(self.git_dir / "index"),
-            "stash": self.resolve("refs/stash") or "",
-            "config": _digest(self.common_dir / "config"),
-            "status": self.git.text("status", "--porcelain=v1", "-z", "--untracked-files=all"),
-        }
-
-
-def _digest(path: Path) -> str:
-    return sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-
 
 def _head_ref(git_dir: Path) -> str | None:
     try:
@@ -496,7 +485,7 @@ def find_repository(start: Path, *, libgit2: bool = True) -> Repository:
     )
     lines = os.fsdecode(result.stdout).splitlines()
     if result.code != 0 or len(lines) != 6:
-        raise _not_usable(folder, result, lines)
+        raise why_unusable(folder, result, lines)
     _, _, object_format, git_dir, common_dir, top = lines
     return Repository(
         Path(top).resolve(), Path(git_dir).resolve(), (folder / common_dir).resolve(), object_format, libgit2=libgit2
@@ -509,27 +498,3 @@ def _refuse_old_git() -> None:
         raise EnvironmentProblem(
             f"git {'.'.join(map(str, version))} is too old", next_step="install git 2.30 or later"
         )
-
-
-def _not_usable(folder: Path, result: GitResult, lines: list[str]) -> HandshakeError:
-    facts: dict[str, Any] = dict(zip(("bare", "inside"), lines, strict=False))
-    if facts.get("bare") == "true":
-        return UsageError(
-            f"{folder} is a bare repository: it has no checkout", next_step=f"git clone {folder} <folder>"
-        )
-    if "dubious ownership" in result.stderr:
-        return EnvironmentProblem(
-            f"git refuses {folder}: it belongs to another user",
-            next_step=f"if you trust it: git config --global --add safe.directory {folder}",
-        )
-    if "not a git repository" in result.stderr:
-        return UsageError(f"{folder} is not in a git repository", next_step="git init, or change into one")
-    if facts.get("inside") == "false":
-        return UsageError(f"{folder} is inside a git folder", next_step="change into the checkout")
-    if result.code == 0:
-        return UsageError(f"{folder} has a line break in its path", next_step="rename the folder")
-    # what git does not know it lists in the lines that follow, e.g. an extension of a newer git
-    said = " ".join(result.stderr.split()).removeprefix("fatal: ")[:300]
-    return EnvironmentProblem(
-        f"git cannot open {folder}: {said or result.reason}", next_step=f"git -C {folder} status"
-    )

@@ -121,14 +121,12 @@ class TreeView:
         """What stands directly in a folder: name to object id, folders among them; empty where there is none."""
         name = folder.rstrip("/")
         if self._handle is not None:
-            item = self._lookup(name)
-            if item is None or item.filemode != _DIRECTORY:
-                return {}
-            return {os.fsdecode(child.raw_name): str(child.id) for child in self._handle[item.id]}  # type: ignore[attr-defined]
+            tree = self._folder(self._lookup(name)) if name else self._root()
+            return {os.fsdecode(child.raw_name): str(child.id) for child in tree or ()}
         if self._git.has_reader and "\n" not in name:
-            tree = self._git.objects([f"{self.commit}:{name}"])[0]
-            return _entries_of(tree) if tree and tree.kind == "tree" else {}
-        rows = self._git.names("ls-tree", "-z", self.commit, f"{name}/")
+            stored = self._git.objects([f"{self.commit}:{name}"])[0]
+            return _entries_of(stored) if stored and stored.kind == "tree" else {}
+        rows = self._git.names("ls-tree", "-z", self.commit, *([f"{name}/"] if name else ()))
         return {path.rpartition("/")[2]: facts.split()[2] for facts, _, path in (r.partition("\t") for r in rows)}
 
     def read(self, path: str) -> bytes | None:
