@@ -188,3 +188,16 @@ def test_a_run_does_not_commit_what_the_gates_refuse(work) -> None:
         assert any(said in f.what for f in judge_own_commit(signed, lying, PATH, changed))
     narrow = signed.replace(b"  - src/app.py\n", b"")
     assert any(f.code == "C701-G02" for f in judge_own_commit(narrow, with_manifest(signed, entries), PATH, changed))
+
+
+def test_check_names_a_command_that_no_run_could_read(work, run) -> None:
+    assert "1 packets, 0 errors" in run("check", WP)
+    text = work.read(PATH).decode()
+    hard = "pytest -q\necho $(( && ls\npytest \\\n  -k \"it's\njust post-work 'x"
+    work.write(PATH, text.replace("pytest -q", hard))
+    said = run("check", WP, code=2)
+    lines = work.read(PATH).decode().split("\n")
+    for command in ("echo $((", "pytest \\"):
+        place = next(n for n, line in enumerate(lines, 1) if line.startswith(command))
+        assert f"{PATH}:{place}: HSK-PKT-TEST: the command cannot be parsed" in said
+    assert "1 packets, 2 errors" in said

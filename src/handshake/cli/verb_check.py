@@ -27,6 +27,7 @@ def check(
     """Say all that keeps a packet from running. Example: handshake check WP-1-Faster-Start-v1"""
     from handshake.domain.packet_text import read_packet
     from handshake.gates.activation import activation_findings
+    from handshake.gates.plan_commands import command_findings
 
     around = open_surroundings(context.obj)
     folder = around.repo.root / around.settings.paths.packets
@@ -37,6 +38,8 @@ def check(
     for file in files:
         reading = read_packet(file.read_bytes(), _shown(around.repo.root, file))
         findings += reading.findings
+        if reading.packet is not None:
+            findings += command_findings(reading.packet, reading.lines)
         if reading.packet is not None and file.parent == folder:
             known = {(f.code, f.line, f.what) for f in findings}
             more = activation_findings(reading.packet, folder, around.settings, registry)
