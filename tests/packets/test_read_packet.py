@@ -382,6 +382,22 @@ def test_no_criterion_is_lost_behind_a_name_or_a_title(packet: str, text: str, c
     assert len(read(packet.replace("- It is so.", text)).done_means) == criteria
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("- one\n- NOTES: the rest is old\n- two", "end at the field NOTES: 2 items"),
+        ("- one\n- **EVIDENCE:** a log\n  - more", "end at the field EVIDENCE: 2 items"),
+        ("- one\n\n**Status:** as above\n\n- two", "end at the field Status: 1 items"),
+        ("- one\nSTATUS: open", ""),
+        ("- one\n- two", ""),
+    ],
+)
+def test_criteria_behind_a_field_are_not_left_out_in_silence(packet: str, text: str, said: str) -> None:
+    reading = read_packet(packet.replace("- It is so.", text).encode(), PATH)
+    found = [finding for finding in reading.findings if finding.code == "HSK-PKT-DONE"]
+    assert [(finding.severity, said in finding.what) for finding in found] == ([("warning", True)] if said else [])
+
+
 def test_each_waiver_of_a_list_counts_below_the_templates_remark_too(packet: str) -> None:
     entries = (
         "- (One entry a waiver. Example of an id: CX-573F-01.)\n- CX-573F-01: `a.py`: so\n- CX-573F-02: `b.py`: so\n"

@@ -9,7 +9,15 @@ from typing import Literal
 from handshake.domain.packet import Finding, PacketStatus
 from handshake.domain.packet_commands import read_commands
 from handshake.domain.packet_lines import PacketLines
-from handshake.domain.packet_lists import Item, KeyValue, LabelledList, find_list, items_below, key_of_line
+from handshake.domain.packet_lists import (
+    Item,
+    KeyValue,
+    LabelledList,
+    bullets_in,
+    find_list,
+    items_below,
+    key_of_line,
+)
 from handshake.domain.packet_scope import UnreadablePath, is_nothing, is_placeholder, looks_like_path, paths_of_item
 
 IN_SCOPE = r"IN[ _-]?SCOPE(?:[ _-](?:PATHS?|FILES?))?"
@@ -288,7 +296,9 @@ def _scope_items(items: list[Item]) -> list[Item]:
 def _read_done(lines: PacketLines, before_reports: range, remarks: Remarks) -> tuple[str, ...]:
     section = lines.section("DONE_MEANS")
     if section is not None:
-        place, items = section.start - 1, items_below(lines, section, whole=True)[0]
+        below = items_below(lines, section, whole=True)
+        place, items = section.start - 1, below.items
+        _remark_on_left_out(lines, range(below.ended, section.stop) if below.ended else range(0), remarks)
     else:
         found = find_list(lines, [before_reports], r"DONE[ _-]MEANS|DEFINITION[ _-]OF[ _-]DONE")
         if found is None:
@@ -312,6 +322,19 @@ def _read_done(lines: PacketLines, before_reports: range, remarks: Remarks) -> t
     if not criteria:
         remarks.error("HSK-PKT-DONE", place, "DONE_MEANS names no criterion", "say what must be true, one an item")
     return tuple(criteria)
+
+
+def _remark_on_left_out(lines: PacketLines, rest: range, remarks: Remarks) -> None:
+    """Items below the field that ended the criteria: whoever meant them as such must hear of it."""
+    left_out = bullets_in(lines, rest)
+    if left_out:
+        field_name = lines.live[rest.start].strip().lstrip("-*+ ").partition(":")[0].strip("*` ")
+        remarks.warning(
+            "HSK-PKT-DONE",
+            rest.start,
+            f"the criteria end at the field {field_name}: {len(left_out)} items from here on are none",
+            "word a criterion another way, or put the field under a heading of its own",
+        )
 
 
 def _read_test_plan(lines: PacketLines, before_reports: range, remarks: Remarks) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 from handshake.domain.packet_lines import LineKind, PacketLines, heading_of_line
 
@@ -78,6 +79,14 @@ class LabelledList:
     fenced: list[Item] = field(default_factory=list)
 
 
+class ItemsBelow(NamedTuple):
+    """What `items_below` found. `ended` is the 0-based line of the field that ended the list, if one did."""
+
+    items: list[Item]
+    fenced: list[Item]
+    ended: int | None = None
+
+
 @dataclass(frozen=True)
 class KeyValue:
     """`KEY: value` as it stands. `bold` says whether the key is in bold."""
@@ -109,10 +118,9 @@ def find_list(lines: PacketLines, where: Iterable[range], name: str) -> Labelled
             found = _label_pattern(name).match(text) if text else None
             if found:
                 is_bullet = bool(_BULLET.match(text))
-                items, fenced = items_below(
-                    lines, range(number + 1, section.stop), _indent(text) if is_bullet else -1
-                )
-                return LabelledList(number, items, found.group("rest").strip().strip("*").strip(), fenced)
+                below = items_below(lines, range(number + 1, section.stop), _indent(text) if is_bullet else -1)
+                inline = found.group("rest").strip().strip("*").strip()
+                return LabelledList(number, below.items, inline, below.fenced)
     return None
 
 
@@ -125,9 +133,7 @@ def _label_pattern(name: str) -> re.Pattern[str]:
     )
 
 
-def items_below(
-    lines: PacketLines, where: range, label_indent: int = -1, *, whole: bool = False
-) -> tuple[list[Item], list[Item]]:
+def items_below(lines: PacketLines, where: range, label_indent: int = -1, *, whole: bool = False) -> ItemsBelow:
     """The items in those lines, nested by indentation, and the non-blank lines of fences among them.
 
     The list ends at a heading, at the next label, at text that stands alone after a blank line, and, under
@@ -141,6 +147,7 @@ def items_below(
     plain: list[Item] = []
     fenced: list[Item] = []
     after_blank = beside = False
+    ended = None
     for number in where:
         text, kind = lines.live[number], lines.kinds[number]
         if kind is not LineKind.TEXT:
@@ -158,10 +165,12 @@ def items_below(
         if bullet:
             content = (bullet.group(2) or "").strip()
             if indent <= label_indent or _ends_list(content, indent, flat):
+                ended = number
                 break
             flat.append(Item(number, indent, [_BOX.sub("", content)]))
             beside = False
         elif (_is_field if whole else _LABEL.match)(text.strip()) and (not flat or indent <= flat[0].indent):
+            ended = number
             break
         elif flat and whole and (beside or is_title or (after_blank and indent <= flat[-1].indent)):
             beside = True
@@ -172,7 +181,12 @@ def items_below(
         elif label_indent < 0 or indent > label_indent:
             plain.append(Item(number, -1, [text.strip()]))
         after_blank = False
-    return (_nested(flat) if flat else plain), fenced
+    return ItemsBelow(_nested(flat) if flat else plain, fenced, ended)
+
+
+def bullets_in(lines: PacketLines, where: range) -> list[int]:
+    """The 0-based lines that are list items."""
+    return [number for number in where if _BULLET.match(lines.live[number])]
 
 
 def _ends_list(content: str, indent: int, flat: list[Item]) -> bool:

@@ -32,7 +32,7 @@ def read_waivers(lines: PacketLines, path: str) -> tuple[tuple[Waiver, ...], lis
     waivers: list[Waiver] = []
     findings: list[Finding] = []
     section = lines.section("WAIVERS GRANTED")
-    for item in items_below(lines, section)[0] if section else []:
+    for item in items_below(lines, section).items if section else []:
         text = item.full_text()
         if is_nothing(text) or (text.startswith("(") and text.endswith(")")):
             continue
