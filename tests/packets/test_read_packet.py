@@ -127,6 +127,10 @@ def test_of_several_status_lines_the_bold_one_wins_else_the_first(packet: str) -
         ("app/(shop)/page.tsx", ["app/(shop)/page.tsx"]),
         ("notes (1).txt", ["notes (1).txt"]),
         ("`a.py`, `b.py` and `c.py`", ["a.py", "b.py", "c.py"]),
+        ("src/a.py, b.py", ["src/a.py", "b.py"]),
+        ("src/a.py; lib/ and b/*.py (all new)", ["src/a.py", "lib/", "b/*.py"]),
+        ("`a.py`, read/write, e.g. v1.2", ["a.py"]),
+        ("my notes, old.txt", ["my notes, old.txt"]),
         ("the loader: `src/a.py`", ["src/a.py"]),
         ("Makefile", ["Makefile"]),
         ('`"caf\\303\\251.txt"`', ["caf\u00e9.txt"]),
@@ -171,6 +175,14 @@ def test_a_scope_item_that_is_no_path_is_an_error_and_never_an_empty_list(packet
     found = next(finding for finding in reading.errors if finding.code == "HSK-PKT-SCOPE")
     assert found.line == 12
     assert found.mend
+
+
+@pytest.mark.parametrize("item", ["`a.py`, b.py", "`a.py` and src/", "`a.py`, `b.py`; c.py too", "`a.py` or `b.py`"])
+def test_a_path_beside_those_in_backticks_is_not_dropped_in_silence(packet: str, item: str) -> None:
+    reading = read_packet(packet.replace("src/app.py", item).encode(), PATH)
+    assert reading.packet is None
+    [found] = [finding for finding in reading.errors if finding.code == "HSK-PKT-SCOPE"]
+    assert (found.line, "as well" in found.what) == (12, True)
 
 
 @pytest.mark.parametrize("items", ["", "  - NONE\n", "  - (to be filled)\n"])

@@ -16,6 +16,7 @@ _EXTENSION = re.compile(r"(?:^|/)[^/]*\.[A-Za-z0-9_]{1,12}$")
 _NOTHING = re.compile(r"^[\W_]*(?:none|n/?a|nil|tbd|todo|tba|-)?[\W_]*$", re.IGNORECASE)
 _LEADING_TAG = re.compile(r"^(?:\[[A-Za-z ]+\]|\((?:new|modify|create|edit|delete|update)[a-z]*\))\s+", re.IGNORECASE)
 _COMMENT = re.compile(r"\s+(?:#|//|--|-|:|->|<-|\u2013|\u2014)(?:\s|$)")
+_BETWEEN = re.compile(r"[ \t]*[,;][ \t]+(?:and[ \t]+)?|[ \t]+(?:and|or|&|\+)[ \t]+")
 _PLACEHOLDER = re.compile(r"^(?:<[^<>]*>|\{[a-z][a-z0-9_]*\}|path/to/\S+)$")
 
 
@@ -46,7 +47,7 @@ def paths_of_item(item: str) -> tuple[str, ...]:
         return _quoted_paths(text, spans)
     if text.startswith("**") and text.endswith("**") and "/" not in text[2:3]:
         text = text[2:-2].strip() or text
-    return (normal_path(_unquoted_path(text)),)
+    return tuple(map(normal_path, _listed(text) or _listed(bare := _unquoted_path(text)) or (bare,)))
 
 
 def _quoted_paths(text: str, spans: list[tuple[int, int, int, int]]) -> tuple[str, ...]:
@@ -57,11 +58,30 @@ def _quoted_paths(text: str, spans: list[tuple[int, int, int, int]]) -> tuple[st
             r"\s*(?:,|;|and|&|\+|,\s*and)\s*", text[spans[count - 1][3] : spans[count][0]]
         ):
             count += 1
+        left_out = _BETWEEN.match(text, spans[count - 1][3])
+        word = re.split(r"[\s,;]", text[left_out.end() :].strip(), maxsplit=1)[0] if left_out else ""
+        if _surely_path(word.strip("`.")):
+            raise UnreadablePath(
+                f"`{text}` names {word.strip('`.')} as well; put each in backticks, with commas between"
+            )
         return tuple(normal_path(path) for path in quoted[:count])
     looking = [path for path in quoted if looks_like_path(path)]
     if len(looking) != 1:
         raise UnreadablePath(f"`{text}` names no single path at its start")
     return (normal_path(looking[0]),)
+
+
+def _listed(text: str) -> list[str]:
+    """The paths of a text that is nothing but several of them."""
+    words = _BETWEEN.split(text)
+    return words if len(words) > 1 and all(map(_surely_path, words)) else []
+
+
+def _surely_path(word: str) -> bool:
+    """Whether a word can hardly be anything but a path: `a.py`, `src/`; not `v1.2`, `e.g.`, `read/write`."""
+    flat = word.replace("\\", "/")
+    ends_as_one = flat.endswith(("/", "*")) or re.search(r"[^./]\.[A-Za-z_]\w{0,11}$", flat)
+    return bool(ends_as_one) and looks_like_path(word) and flat.lower() not in ("e.g", "i.e")
 
 
 def _unquoted_path(text: str) -> str:
