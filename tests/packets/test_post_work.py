@@ -301,6 +301,12 @@ def test_a_packet_that_is_not_in_the_commit_is_an_error(project) -> None:
     project.git("rm", "-q", project.packet_path)
     project.git("commit", "-q", "-m", "gone")
     only("HSK-POST-PACKET", judge(project))
+    [absent] = post_work(project.repo, "main", "x", project.packet_path)
+    assert absent.what == "there is no such packet"
+    assert absent.mend.endswith("git ls-files docs/task_packets")
+    project.write(project.packet_path, "here, and in no commit")
+    [left_out] = post_work(project.repo, "main", "x", project.packet_path)
+    assert left_out.mend == f"git add {project.packet_path}"
 
 
 def test_ascii_is_asked_for(project) -> None:

@@ -53,9 +53,7 @@ def post_work(
         return remarks.findings
     data = TreeView(repo.git, repo.pygit2, new).read(packet_path)
     if data is None:
-        remarks.error(
-            "HSK-POST-PACKET", None, "the packet is not in what is being committed", f"git add {packet_path}"
-        )
+        _remark_on_absence(repo, packet_path, remarks)
         return remarks.findings
     reading = read_packet(data, packet_path)
     remarks.findings += reading.findings
@@ -77,6 +75,16 @@ def _named(repo: Repository, revision: str) -> str:
     if _SHA.match(revision):
         return revision
     return repo.git.text("rev-parse", "--verify", "--end-of-options", revision)
+
+
+def _remark_on_absence(repo: Repository, packet_path: str, remarks: Remarks) -> None:
+    """The working tree changes no verdict; what to do about it depends on where the packet is."""
+    if (repo.root / packet_path).is_file():
+        said, mend = "the packet is not in what is being committed", f"git add {packet_path}"
+    else:
+        folder = packet_path.rpartition("/")[0]
+        said, mend = "there is no such packet", f"see those that are here: git ls-files {folder}"
+    remarks.error("HSK-POST-PACKET", None, said, mend)
 
 
 def _remark_on_ascii(reading: PacketReading, remarks: Remarks, level: Literal["error", "warn"]) -> None:
