@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from handshake.cli.main import run_command
 from handshake.domain.errors import EnvironmentProblem
 from handshake.gates.hooks import MARK, NAMES, hook_states, hooks_folder, install_hooks, uninstall_hooks
 from handshake.repo.git import find_repository
@@ -71,6 +72,24 @@ def test_the_folder_is_where_git_looks(project, tmp_path_factory) -> None:
     # git itself agrees
     asked = project.git("-C", str(elsewhere / "linked"), "rev-parse", "--git-path", "hooks")
     assert Path(asked) == elsewhere / "all"
+
+
+@pytest.mark.parametrize("verb", [["hooks", "install"], ["init"]])
+def test_hooks_that_other_repositories_run_too_are_told(project, tmp_path_factory, capsys, monkeypatch, verb) -> None:
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(home / "gitconfig"))
+    command = ["-C", str(project.root), *verb]
+
+    def said(place: str) -> str:
+        (home / "gitconfig").write_text(f"[core]\n\thooksPath = {place}\n")
+        assert run_command(command) == 0
+        return capsys.readouterr().err
+
+    warned = said((home / "all").as_posix())
+    assert f"core.hooksPath names {home / 'all'}, outside this repository" in warned
+    assert warned.count("\n") == 1
+    assert (home / "all" / "pre-commit").is_file()
+    assert said(".githooks") == said((project.root / ".git" / "hooks").as_posix()) == ""
 
 
 def test_where_no_folder_is_nothing_is_installed_and_the_setting_is_named(project) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from handshake.cli.hook_run import SKIP
-from handshake.cli.options import Json, open_repository, write, write_json
+from handshake.cli.options import Globals, Json, note, open_repository, write, write_json
+
+if TYPE_CHECKING:
+    from handshake.repo.git import Repository
 
 group = typer.Typer(help="Git hooks: install, uninstall, status.", no_args_is_help=True)
 
@@ -23,7 +28,21 @@ def install(context: typer.Context, as_json: Json = False) -> None:
     """Put the hooks where git looks; others are left alone. Example: handshake hooks install"""
     from handshake.gates.hooks import install_hooks
 
-    _say(install_hooks(open_repository(context.obj)), as_json=as_json)
+    repo = open_repository(context.obj)
+    _say(install_hooks(repo), as_json=as_json)
+    warn_of_shared_hooks(context.obj, repo)
+
+
+def warn_of_shared_hooks(options: Globals, repo: Repository) -> None:
+    """One line where the hooks that were just installed are not this repository's alone."""
+    from handshake.gates.hooks import shared_folder
+
+    folder = shared_folder(repo)
+    if folder is not None:
+        own = shlex.quote(str(repo.common_dir / "hooks"))
+        mend = f"handshake hooks uninstall, git config core.hooksPath {own}, handshake hooks install"
+        said = f"core.hooksPath names {folder}, outside this repository: whoever looks there runs these hooks too"
+        note(options, f"warning: {said}. Next, to have them here alone: {mend}")
 
 
 @group.command("uninstall")

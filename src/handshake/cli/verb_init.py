@@ -27,6 +27,7 @@ def init(context: typer.Context, as_json: Json = False) -> None:
 
 def initialize(options: Globals) -> list[tuple[str, str]]:
     """Do it, and say what was written, kept or skipped."""
+    from handshake.cli.verb_hooks import warn_of_shared_hooks
     from handshake.config.shipped import shipped
     from handshake.gates.hooks import install_hooks
 
@@ -41,7 +42,9 @@ def initialize(options: Globals) -> list[tuple[str, str]]:
         ),
         _write(root, "docs/task_packets/README.md", _PACKETS),
     ]
-    return done + install_hooks(repo)
+    done += install_hooks(repo)
+    warn_of_shared_hooks(options, repo)
+    return done
 
 
 def _write(root: Path, path: str, text: str) -> tuple[str, str]:

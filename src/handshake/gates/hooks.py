@@ -52,6 +52,13 @@ def hooks_folder(repo: Repository) -> Path:
     return path if path.is_absolute() else repo.root / path
 
 
+def shared_folder(repo: Repository) -> Path | None:
+    """The folder of hooks where it lies outside this repository: others may run what is put there."""
+    folder = hooks_folder(repo).resolve()
+    own = (repo.root, repo.main_root, repo.common_dir)
+    return None if any(folder.is_relative_to(place.resolve()) for place in own) else folder
+
+
 def script_of(name: str) -> bytes:
     """The script of a hook as it is installed here: the shipped one, and where this Handshake is."""
     text = shipped("hooks", name).read_bytes().replace(b"\r\n", b"\n")
