@@ -112,5 +112,8 @@ def test_whatever_the_board_no_line_of_others_is_touched(data, tag):
 def test_the_status_of_a_packet_is_the_source():
     assert tag_of_status(PacketStatus.READY_FOR_DEV) is BoardTag.READY_FOR_DEV
     assert tag_of_status(PacketStatus.DONE) is BoardTag.VALIDATED
+    assert tag_of_status(PacketStatus.DONE, needs_review=True) is BoardTag.IN_PROGRESS
+    assert tag_of_status(PacketStatus.DONE, "PASS", needs_review=True) is BoardTag.VALIDATED
+    assert tag_of_status(PacketStatus.DONE, "Fail, see below", needs_review=True) is BoardTag.FAIL
     assert tag_of_status(PacketStatus.DONE, "FAIL") is BoardTag.FAIL
     assert tag_of_status(PacketStatus.DRAFT) is None

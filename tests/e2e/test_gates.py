@@ -313,6 +313,10 @@ def test_skip_ends_with_issues(shop, models):
     # the stock's test is not in the TEST_PLAN: the packet can end without it
     shop.drop(lambda text: small_packet(text).replace(" tests.test_stock", ""))
     shop.served_by("gives-up-on-stock")
+    board = shop.root / "docs" / "TASK_BOARD.md"
+    board.write_text(f"## Ready\n- **[{WP}]** - [READY_FOR_DEV]\n")
+    shop.git("add", "docs/TASK_BOARD.md")
+    shop.git("commit", "-qm", "a board")
     shop.handshake("run", WP, code=3)
     shop.handshake("decide", WP, "skip", "--note", "not this time")
     done = shop.handshake("run", WP)
@@ -321,6 +325,7 @@ def test_skip_ends_with_issues(shop, models):
     assert skipped["reason"] == "not this time"
     packet = shop.git("show", f"{BRANCH}:docs/task_packets/{WP}.md")
     assert "- Skipped: MT-002" in packet
+    assert f"[{WP}]** - [IN_PROGRESS]" in shop.git("show", f"{BRANCH}:docs/TASK_BOARD.md")
     assert shop.git("diff", "--stat", "main", BRANCH, "--", "shop/stock.py") == ""
 
 

@@ -222,6 +222,9 @@ def test_from_a_stub_to_a_merge_with_every_shortcut_refused(life):
     assert shop.user_state() == before
 
     # the review, and a change that comes after it
+    assert f"- **[{WP}]** - [IN_PROGRESS]" in shop.git(
+        "show", f"{BRANCH}:docs/TASK_BOARD.md"
+    )  # nobody reviewed it yet
     assert life.walk("PASS").state is ReviewState.COMMITTED
     reviewed = shop.git("rev-parse", BRANCH)
     assert shop.git("status", "--porcelain", at=shop.worktree) == ""

@@ -286,9 +286,14 @@ def stored(project):
 
 
 def test_a_review_is_four_commits_and_nothing_of_the_users_moves(branch):
-    before = branch.repo.user_state(), branch.git("status", "--porcelain")
+    def of_the_user():
+        files = [(branch.root / ".git" / name).read_bytes() for name in ("HEAD", "index", "config")]
+        commands = (("stash", "list"), ("rev-parse", "HEAD"), ("--no-optional-locks", "status", "--porcelain"))
+        return files, [branch.git(*command) for command in commands]
+
+    before = of_the_user()
     walked(branch)
-    assert (branch.repo.user_state(), branch.git("status", "--porcelain")) == before
+    assert of_the_user() == before
     subjects = branch.git("log", "-4", "--reverse", "--format=%s", BRANCH).splitlines()
     assert subjects == [f"{WP}: review {state} (PASS)" for state in ORDER]
     found, problems = stored(branch)

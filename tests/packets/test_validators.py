@@ -216,6 +216,8 @@ def board(project, section, entry, path=BOARD):
         ("Ready for Dev", "Ready", "- **[WP-1-Demo-v1]** - [READY_FOR_DEV]", None),
         ("In Progress", "In Progress", "- **[WP-1-Demo-v1]** - [IN_PROGRESS]", None),
         ("Done", "Done", "- **[WP-1-Demo-v1]** - [VALIDATED]", None),
+        ("Done", "In Progress", "- **[WP-1-Demo-v1]** - [IN_PROGRESS]", None),  # no review said what it is yet
+        ("Done", "Ready", "- **[WP-1-Demo-v1]** - [READY_FOR_DEV]", "HSK-BOARD-STATUS"),
         ("Done", "Superseded", "- **[WP-1-Demo-v1]** - [SUPERSEDED]", None),
         ("Done", "Done", "- **[WP-1-Demo-v1]** - [OUTDATED_ONLY]", None),
         ("Ready for Dev", "Done", "- **[WP-1-Demo-v1]** - [VALIDATED]", "HSK-BOARD-STATUS"),

@@ -71,14 +71,19 @@ def read_board(data: bytes) -> tuple[BoardEntry, ...]:
     return tuple(found)
 
 
-def tag_of_status(status: PacketStatus | None, verdict: str | None = None) -> BoardTag | None:
+def tag_of_status(
+    status: PacketStatus | None, verdict: str | None = None, *, needs_review: bool = False
+) -> BoardTag | None:
     """The tag that a packet's status asks for, or None where the board does not show such packets.
 
     Args:
         verdict: of the newest report; a FAIL shows as such.
+        needs_review: nothing is validated before a review said so: what is done and has no verdict is in progress.
     """
     if status is PacketStatus.DONE and verdict is not None and verdict.upper().startswith("FAIL"):
         return BoardTag.FAIL
+    if status is PacketStatus.DONE and verdict is None and needs_review:
+        return BoardTag.IN_PROGRESS
     return _TAGS.get(status) if status is not None else None
 
 

@@ -103,13 +103,15 @@ def board_findings(packet: Packet, read: ReadFile, path: str) -> list[Finding]:
     for again in entries[1:]:
         what = f"{packet.wp_id} stands on line {entries[0].line} too"
         remarks.error("HSK-BOARD-TWICE", again.line - 1, what, "keep one line for each packet")
-    wanted = tag_of_status(packet.status)
+    # what is done and not reviewed may stand under either: in strict mode the verdict is still to come
+    tags = [tag_of_status(packet.status, needs_review=waits) for waits in (False, not packet.reports)]
+    wanted = {SECTION_OF[tag] for tag in tags if tag is not None}
     for entry in entries:
         section = next((name for tag, name in SECTION_OF.items() if tag == entry.tag), None)
         if section is None or section != entry.section:
             where = f"under {entry.section}" if entry.section else "under no section of the board"
             remarks.error("HSK-BOARD-TAG", entry.line - 1, f"{packet.wp_id} is [{entry.tag}] {where}", sync)
-        elif wanted and SECTION_OF[wanted] != section:
+        elif wanted and section not in wanted:
             what = f"{packet.wp_id} is [{entry.tag}] here and `{packet.status_text}` in the packet"
             remarks.error("HSK-BOARD-STATUS", entry.line - 1, what, sync)
     return remarks.findings

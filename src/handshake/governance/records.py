@@ -24,7 +24,7 @@ def synced_board(repo: Repository, settings: Settings) -> tuple[bytes, bytes]:
     board = before or template_text(repo.root, "board.md").encode()
     for packet in working_view(repo, settings).packets:
         verdict = packet.reports[-1].verdict if packet.reports else None
-        tag = tag_of_status(packet.status, verdict)
+        tag = tag_of_status(packet.status, verdict, needs_review=settings.governance.mode == "strict")
         there = [entry for entry in read_board(board) if entry.wp_id == packet.wp_id]
         if tag is None or (len(there) == 1 and tag is BoardTag.VALIDATED and there[0].tag in _BY_HAND):
             continue

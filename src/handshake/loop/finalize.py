@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from handshake.config.failpoints import failpoint
-from handshake.domain.board import BoardTag, with_entry
+from handshake.domain.board import tag_of_status, with_entry
 from handshake.domain.microtask import VerificationSpec
-from handshake.domain.packet import Finding
+from handshake.domain.packet import Finding, PacketStatus
 from handshake.domain.packet_edit import append_section_line, set_status
 from handshake.domain.progress import MtStatus, ProgressStatus
 from handshake.domain.reply import SpecResult
@@ -84,7 +84,7 @@ def _final_commit(run: Run, equipment: Equipment, specs: tuple[SpecResult, ...],
     packet = set_status(packet, "Done")
     packet = append_section_line(packet, "STATUS_HANDOFF", handoff)
     packet = append_section_line(packet, "EVIDENCE", evidence)
-    changes: dict[str, bytes] = {space.packet_path: packet, **_board(run)}
+    changes: dict[str, bytes] = {space.packet_path: packet, **_board(run, skipped)}
     failpoint("final.commit:before")
     commit = equipment.objects.write_commit(
         parent=space.head_commit,
@@ -98,11 +98,16 @@ def _final_commit(run: Run, equipment: Equipment, specs: tuple[SpecResult, ...],
     return commit
 
 
-def _board(run: Run) -> dict[str, bytes]:
-    """The task board with this packet's line where it belongs now, if the project keeps a board."""
-    path = run.around.settings.paths.board
-    board = run.around.repo.tree(run.job.workspace.head_commit).read(path)
-    return {} if board is None else {path: with_entry(board, run.job.wp_id, BoardTag.VALIDATED)}
+def _board(run: Run, skipped: list[str]) -> dict[str, bytes]:
+    """The task board with this packet's line where it belongs now, if the project keeps a board.
+
+    VALIDATED is said of what every gate passed; not yet where a review must say it, or a person skipped a task.
+    """
+    settings = run.around.settings
+    board = run.around.repo.tree(run.job.workspace.head_commit).read(settings.paths.board)
+    needs_review = settings.governance.mode == "strict" or bool(skipped)
+    tag = tag_of_status(PacketStatus.DONE, needs_review=needs_review)
+    return {} if board is None or tag is None else {settings.paths.board: with_entry(board, run.job.wp_id, tag)}
 
 
 def _announce_gate(run: Run, findings: list[Finding]) -> None:
