@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from handshake.domain.ledger import LedgerStep, StepStatus, idempotency_key, step_id
 from handshake.domain.microtask import MicroTaskDefinition
-from handshake.domain.progress import MtStatus
+from handshake.domain.progress import MtProgress, MtStatus
 from handshake.domain.reply import ValidationResult
 from handshake.domain.states import Phase
 from handshake.gates.counted_tests import count_tests
@@ -78,5 +78,11 @@ def grounds_for(run: Run, mt: MicroTaskDefinition, this_step: str, number: int) 
         base={path: base.read(path) for path in mt.files.writable},
         already_satisfied=bool(entry.already_satisfied),
         tests_before=verdicts["results"][0].get("tests_seen"),
-        flaky_spent=any(row.failure_category == "validation_flaky" for row in entry.iterations),
+        flaky_spent=was_flaky(run, entry),
     )
+
+
+def was_flaky(run: Run, entry: MtProgress) -> bool:
+    """Whether a command of this MT failed and passed on the unchanged tree, in whatever iteration and sample."""
+    stored = [run.artifact_json(run.paths.step(row.step_id, "validation.json")) or {} for row in entry.iterations]
+    return any(result.get("flaky") for verdicts in stored for result in verdicts.get("results", ()))

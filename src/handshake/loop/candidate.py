@@ -6,10 +6,11 @@ from handshake.domain.artifact import ArtifactHandle
 from handshake.domain.learning import DistillationCandidate, StudentAttempt, TeacherSuccess
 from handshake.domain.ledger import step_id
 from handshake.domain.microtask import MicroTaskDefinition
-from handshake.domain.progress import DistillationProgress, IterationRecord, MtProgress
+from handshake.domain.progress import DistillationProgress, IterationRecord
 from handshake.domain.reply import ValidationResult
 from handshake.domain.settings import LoraConfig
 from handshake.learning.trust import JudgedAttempt, is_eligible, trust_score, weaknesses
+from handshake.loop.baseline import was_flaky
 from handshake.loop.run import Run
 from handshake.planning.verify import is_stand_in
 from handshake.source.languages import is_test_file
@@ -56,7 +57,7 @@ def final_candidate(run: Run, mt: MicroTaskDefinition, rows: tuple[IterationReco
         untouched=_blocking(_verdict(run, step_id(mt.mt_id, 0), 0)),
         stand_ins=[spec.command for spec in mt.verify if is_stand_in(spec.command)],
         writes_its_tests=any(is_test_file(path) for path in mt.files.writable),
-        flaky_before=flaky or _ever_flaky(run, run.entry(mt.mt_id)),
+        flaky_before=flaky or was_flaky(run, run.entry(mt.mt_id)),
     )
     teacher = TeacherSuccess(
         model_id=last.model_id,
@@ -165,8 +166,3 @@ def _judged(run: Run, of_step: str, outcome: str = "") -> JudgedAttempt:
         model_error=outcome == "ERROR",
         secrets=sum(run.held_secret(run.paths.step(of_step, name)) for name in ("prompt.md", "reply.md")),
     )
-
-
-def _ever_flaky(run: Run, entry: MtProgress) -> bool:
-    stored = [run.artifact_json(run.paths.step(row.step_id, "validation.json")) or {} for row in entry.iterations]
-    return any(result.get("flaky") for verdicts in stored for result in verdicts.get("results", ()))
