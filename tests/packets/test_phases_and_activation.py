@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import stat
 import subprocess
 from pathlib import Path
@@ -211,6 +213,13 @@ def test_signed_commits_are_asked_of_git(project) -> None:
     path.write_bytes(path.read_bytes() + b"\n")
     assert "is not committed" in activation_findings(packet, path.parent, settings, None)[0].what
     path.write_bytes(path.read_bytes()[:-1])
+    with_a_key_of_ssh(project)
+    path.write_bytes(path.read_bytes() + b"\n")
+    project.git("commit", "-q", "-a", "-S", "-m", "signed")
+    assert activation_findings(packet, path.parent, settings, None) == []
+
+
+def with_a_key_of_ssh(project) -> None:
     key = project.root.parent / "key"
     made = subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=False)
     if made.returncode != 0:
@@ -223,9 +232,50 @@ def test_signed_commits_are_asked_of_git(project) -> None:
         ("gpg.ssh.allowedSignersFile", str(allowed)),
     ):
         project.git("config", name, value)
+
+
+@pytest.fixture
+def keyring(tmp_path_factory, monkeypatch):
+    """A GnuPG home of our own, and what is asked of it; its agent ends with the test."""
+    if shutil.which("gpg") is None:
+        pytest.skip("gpg is not here")
+    home = tmp_path_factory.mktemp("g")  # short: the agent's socket lies in it
+    home.chmod(0o700)
+    monkeypatch.setenv("GNUPGHOME", str(home))
+
+    def gpg(*args: str) -> str:
+        command = ["gpg", "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", "", *args]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    yield gpg
+    subprocess.run(["gpgconf", "--kill", "all"], check=False)
+
+
+def test_commits_signed_with_gpg_are_asked_of_git_too(project, keyring, monkeypatch, tmp_path_factory) -> None:
+    settings = Settings(governance=Governance(signed_commits=True))
+    path = project.root / project.packet_path
+    packet = read_packet(path.read_bytes(), project.packet_path).packet
+    assert packet is not None
+
+    def codes() -> list[str]:
+        return [finding.code for finding in activation_findings(packet, path.parent, settings, None)]
+
+    keyring("--quick-generate-key", "T <t@e>", "ed25519", "sign", "never")
+    project.env["GNUPGHOME"] = os.environ["GNUPGHOME"]
+    for name, value in (("gpg.format", "openpgp"), ("user.signingkey", "t@e")):
+        project.git("config", name, value)
     path.write_bytes(path.read_bytes() + b"\n")
     project.git("commit", "-q", "-a", "-S", "-m", "signed")
-    assert activation_findings(packet, path.parent, settings, None) == []
+    assert codes() == []
+    # whoever does not have the key cannot tell whose signature it is
+    elsewhere = tmp_path_factory.mktemp("n")
+    elsewhere.chmod(0o700)
+    monkeypatch.setenv("GNUPGHOME", str(elsewhere))
+    assert codes() == ["HSK-ACT-SIGNED"]
+    monkeypatch.setenv("GNUPGHOME", project.env["GNUPGHOME"])
+    forged = project.git("cat-file", "commit", "HEAD").replace("\n\nsigned", "\n\nother words") + "\n"
+    project.git("reset", "-q", project.git("hash-object", "-t", "commit", "-w", "--stdin", data=forged.encode()))
+    assert codes() == ["HSK-ACT-SIGNED"]
 
 
 def test_active_packets_are_found_and_the_others_left_alone(folder: Folder) -> None:
