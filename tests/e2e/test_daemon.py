@@ -183,15 +183,29 @@ def test_a_decision_is_followed_while_the_daemon_watches(shop, make_server):
     shop.drop(tiny_packet)
     daemon = shop.start("daemon")
     try:
-        daemon.until_said(f"{WP} waits for a human (escalation_exhausted)")
+        daemon.until_said(f"{WP} waits for a human: escalation_exhausted")
         time.sleep(2.5)  # it waits, and says so once
         shop.handshake("decide", WP, "continue", "--note", "try again")
         daemon.until_said(f"{WP}: completed")
     finally:
         err = ended(daemon)
         server.stop()
-    assert err.count("waits for a human (") == 1
+    assert err.count("waits for a human") == 1  # the run said it: its daemon need not
     assert err.count("resuming") == 1
+
+
+def test_a_gate_that_stood_before_is_said_once_by_the_daemon(shop, make_server):
+    lies = [{"when": {"model": "m0", "attempt": n}, "behave": "lie"} for n in (1, 2)]
+    server = make_server(lies)
+    shop.borrow(server)
+    shop.configure(levels=1)
+    shop.drop(tiny_packet)
+    shop.handshake("run", WP, code=3)
+    daemon = shop.start("daemon")
+    daemon.until_said(f"{WP} waits for a human (escalation_exhausted): handshake decide {WP}")
+    time.sleep(1)
+    assert ended(daemon).count("waits for a human") == 1
+    server.stop()
 
 
 def test_deleting_the_packet_cancels_nothing(place):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 import pytest
 from run_records import BRANCH, TRACK, WP, tiny_packet
@@ -97,6 +98,26 @@ def test_from_ready_to_merged_to_clean(finished):
         ("WP-0-Other-v1", "READY_FOR_DEV"),
         (WP, "VALIDATED"),
     ]
+
+
+def test_ignored_files_that_no_tool_makes_again_are_set_aside_and_named(finished):
+    follow(finished)
+    (finished.worktree / ".git").read_text()
+    exclude = finished.root / ".git" / "info" / "exclude"
+    exclude.parent.mkdir(exist_ok=True)
+    exclude.write_text(".env\nnotes/\n")
+    (finished.worktree / ".env").write_text("mine\n")
+    (finished.worktree / "notes").mkdir()
+    (finished.worktree / "notes" / "thought").write_text("mine too\n")
+    (finished.worktree / "shop" / "__pycache__").mkdir(exist_ok=True)
+    (finished.worktree / "shop" / "__pycache__" / "x.pyc").write_text("made again\n")
+    would = finished.handshake("clean", WP, "--dry-run").stdout
+    assert "would be set aside: .env, notes/" in would and (finished.worktree / ".env").is_file()
+    done = finished.json("clean", WP)["cleaned"][0]
+    assert done["ignored"] == [".env", "notes/"] and not finished.worktree.exists()
+    aside = Path(done["set_aside"])
+    assert (aside / ".env").read_text() == "mine\n" and (aside / "notes" / "thought").read_text() == "mine too\n"
+    assert not (aside / "shop").exists()
 
 
 def test_what_is_merged_by_squash_or_not_at_all_is_held_before_it_goes(finished):

@@ -82,3 +82,19 @@ def test_a_remote_that_is_gone_stops_nothing_and_is_named_once(team):
 def test_without_the_setting_nothing_leaves_the_clone(team):
     team.handshake("run", WP, code=3, HANDSHAKE_TRACKING__PUSH="false")
     assert team.git("ls-remote", "origin").split()[1:] and TRACK not in team.git("ls-remote", "origin")
+
+
+def test_a_run_that_was_only_fetched_is_decided_on_by_whom_it_would_reach(team):
+    team.handshake("run", WP, code=3)
+    team.git("fetch", "-q", "origin", at=team.clone)
+    for verb in (("decide", WP, "continue"), ("cancel", WP), ("pause", WP)):
+        done = subprocess.run(
+            [sys.executable, "-m", "handshake", "-C", str(team.clone), *verb],
+            env={**team.environment, "HANDSHAKE_TRACKING__PUSH": "false"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2 and "another clone" in done.stderr, done.stderr
+        assert "Next: say tracking.push: true" in done.stderr
+    assert team.git("for-each-ref", f"refs/heads/{TRACK}", at=team.clone) == ""

@@ -56,3 +56,16 @@ def test_a_killed_run_goes_on_from_the_prompt_as_it_was(shop):
     assert len(shop.server.calls()) == 1  # the stored reply was found by the same prompt
     assert shop.json("status", WP)["runs"][0]["status"] == "completed"
     assert TOKEN.encode() not in log_of(shop)
+
+
+def test_a_secret_in_a_note_never_reaches_the_log(shop):
+    shop.serve()
+    shop.configure(levels=1, policy={"pause_points": ["MT-001"]})
+    shop.drop(tiny_packet)
+    shop.handshake("run", WP, code=3)
+    said = shop.handshake("decide", WP, "continue", "--note", f"the token is {TOKEN}")
+    assert "what looks like a secret" in said.stderr and TOKEN not in said.stderr + said.stdout
+    shop.handshake("run", WP)
+    job = shop.git("ls-tree", "--name-only", f"{TRACK}:jobs").splitlines()[-1]
+    assert "the token is [MASKED GitHub Token]" in shop.git("show", f"{TRACK}:jobs/{job}/decisions/001.yaml")
+    assert TOKEN.encode() not in log_of(shop)

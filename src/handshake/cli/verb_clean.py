@@ -37,7 +37,16 @@ def clean(
                 raise
             left[name] = why.line()
     if as_json:
-        rows = [{"wp_id": row.wp_id, "removed": list(row.removed), "kept": list(row.kept)} for row in done]
+        rows = [
+            {
+                "wp_id": row.wp_id,
+                "removed": list(row.removed),
+                "kept": list(row.kept),
+                "ignored": list(row.set_aside[0]),
+                "set_aside": row.set_aside[1],
+            }
+            for row in done
+        ]
         write_json({"cleaned": rows, "left": left, "dry_run": dry_run})
         return
     verb = "would remove" if dry_run else "removed"
@@ -45,6 +54,9 @@ def clean(
         if row.removed:
             where = f"; its commits are in {', '.join(row.kept)}" if row.kept else ""
             write(f"{row.wp_id}: {verb} {' and '.join(row.removed)}{where}")
+        if row.set_aside[0]:
+            where = f"are in {row.set_aside[1]}" if row.set_aside[1] else "would be set aside"
+            write(f"{row.wp_id}: ignored files that no commit has {where}: {', '.join(row.set_aside[0])}")
     for name, line in left.items():
         write(f"{name}: left as it is: {line}")
     if not any(row.removed for row in done) and not left:

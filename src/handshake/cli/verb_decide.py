@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, cast
 
 import typer
@@ -54,6 +55,7 @@ def decide(
         add_cost=add_cost or None,
         level=level,
     )
+    tell_if_masked(message, decision.note, lambda text: note(context.obj, text))
     send()
     if as_json:
         write_json(decision)
@@ -67,12 +69,22 @@ def run_to_decide(around: Surroundings, wp_id: str) -> Run:
     Raises:
         UsageError: there is none.
     """
-    from handshake.cli.verb_status import load_runs
+    from handshake.cli.verb_status import load_runs, look_at
 
     runs = load_runs(around, wp_id)
-    if not runs:
-        raise UsageError(f"{wp_id} has no run yet", next_step=f"handshake run {wp_id}")
-    return runs[0]
+    if runs:
+        return runs[0]
+    elsewhere = look_at(around, wp_id)  # or it says that there is no run
+    raise UsageError(
+        f"{wp_id} is a run of another clone, fetched as {elsewhere.branch.ref}: a word said here would not get there",
+        next_step="say tracking.push: true in .handshake/config.yaml, then the same command",
+    )
+
+
+def tell_if_masked(said: str | None, recorded: str | None, tell: Callable[[str], None]) -> None:
+    """A note that held a secret is not recorded as it was said."""
+    if said != recorded:
+        tell(f"the note held what looks like a secret; recorded is: {recorded}")
 
 
 def who_decides(around: Surroundings) -> str:

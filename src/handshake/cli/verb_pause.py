@@ -72,12 +72,13 @@ def _ask(
     message: str | None,
     said: Callable[[str], None],
 ) -> tuple[Run, HumanDecision]:
-    from handshake.cli.verb_decide import run_to_decide, who_decides
+    from handshake.cli.verb_decide import run_to_decide, tell_if_masked, who_decides
     from handshake.loop.decisions import write_request
     from handshake.loop.exchange import with_remote
 
     send = with_remote(around, wp_id, said)
     run = run_to_decide(around, wp_id)
     request = write_request(run, what, decided_by=who_decides(around), decided_at=around.clock.now(), note=message)
+    tell_if_masked(message, request.note, said)
     send()
     return run, request

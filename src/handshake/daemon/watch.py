@@ -22,7 +22,7 @@ from handshake.daemon.notice import Notice
 from handshake.daemon.patience import Patience
 from handshake.daemon.refusals import Refusal, RefusalRecords
 from handshake.daemon.turns import Wait, turns
-from handshake.domain.errors import LockHeld
+from handshake.domain.errors import ExitCode, LockHeld
 from handshake.domain.settings import Settings
 from handshake.loop.exchange import fetch_decisions
 from handshake.loop.run import Surroundings
@@ -63,6 +63,7 @@ class Daemon:
         self._recorded: dict[str, str] = {}
         self._refusals = RefusalRecords(around.repo.state_dir)
         self._said: dict[str, str] = {}
+        self._said_by_run: set[str] = set()
         self._stop = threading.Event()
         self._bell = Doorbell()
         self._next_look = 0.0
@@ -210,6 +211,8 @@ class Daemon:
         """The exit codes of the runs that ended since; a failed one is held back for a while."""
         ended = self._children.reap()
         for one in ended:
+            if one.code == ExitCode.WAITS_FOR_HUMAN:
+                self._said_by_run.add(one.wp_id)
             remark = self._patience.ended(self._started.pop(one.wp_id), one.code, self._now())
             if remark and not self._stop.is_set():
                 self._say(remark)
@@ -262,13 +265,18 @@ class Daemon:
     # -- saying it ---------------------------------------------------------------------------------
 
     def _say_once(self, found: Candidate) -> None:
+        """A state that a person should know of; a gate that a run of ours just said is not said again."""
         name, why = found.wp_id, found.why
+        key = f"{found.state}:{found.content_hash}:{why}"
+        if found.state == "wait" and name in self._said_by_run:
+            self._said_by_run.discard(name)
+            self._said[name] = key
         line = {
             "wait": f"{name} waits for a human ({why}): handshake decide {name} …",
             "refused": f"{name} is refused\n{why}",
             "elsewhere": f"{name} was begun in another clone: {why}",
         }[found.state]
-        self._once(name, line, f"{found.state}:{found.content_hash}:{why}")
+        self._once(name, line, key)
 
     def _record(self, found: Candidate) -> None:
         """A refused packet is on record, once for each content; one that runs is recorded by its run."""

@@ -12,15 +12,23 @@ from handshake.loop.run import Run, Surroundings
 from handshake.repo.git import Repository
 
 KEPT = "refs/handshake/kept"
+# ignored, and made again by the tools that made it: nobody misses it
+_MADE_AGAIN = {"__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis", ".tox", ".nox", ".venv"}
+_MADE_AGAIN |= {"node_modules", "target", ".gradle", ".DS_Store", "Thumbs.db", ".coverage"}
+_MADE_AGAIN_ENDS = (".pyc", ".pyo", ".o", ".class", ".egg-info")
 
 
 @dataclass(frozen=True)
 class Cleaned:
-    """What was taken away, or would be, and where what it held can be found."""
+    """What was taken away, or would be, and where what it held can be found.
+
+    `set_aside`: ignored files of the worktree that no tool makes again, and the folder they were moved to.
+    """
 
     wp_id: str
     removed: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
+    set_aside: tuple[tuple[str, ...], str | None] = ((), None)
 
 
 def clean_packet(around: Surroundings, wp_id: str, *, keep: bool = False, dry_run: bool = False) -> Cleaned:
@@ -54,9 +62,9 @@ def clean_packet(around: Surroundings, wp_id: str, *, keep: bool = False, dry_ru
         kept = list(keepers[:1])
         if tip and not keepers and not dry_run:
             kept.append(_hold(repo, side, wp_id, tip))
-        return Cleaned(
-            wp_id, tuple(_remove(run, side, tip, dry_run=dry_run)), (*kept, *side.workspace.salvage_refs())
-        )
+        aside = _ignored_aside(side, dry_run=dry_run)
+        removed = tuple(_remove(run, side, tip, dry_run=dry_run))
+        return Cleaned(wp_id, removed, (*kept, *side.workspace.salvage_refs()), aside)
 
 
 def _refuse_where_somebody_works(repo: Repository, job: Job, side: CodeSide) -> None:
@@ -75,6 +83,24 @@ def _refuse_where_somebody_works(repo: Repository, job: Job, side: CodeSide) -> 
             f"{side.workspace.path / nested[0]} is a repository of its own inside the worktree",
             next_step=f"mv {side.workspace.path / nested[0]} somewhere else, then: handshake clean {job.wp_id}",
         )
+
+
+def _ignored_aside(side: CodeSide, *, dry_run: bool) -> tuple[tuple[str, ...], str | None]:
+    """Move what no commit can have out of the worktree before it goes: a person may have put it there."""
+    try:
+        side.workspace.verify()
+        ignored = side.workspace.ignored_paths()
+    except EnvironmentProblem:
+        return (), None  # no sound worktree: what stands in its place is set aside whole
+    own = tuple(path for path in ignored if not _is_made_again(path))
+    if not own or dry_run:
+        return own, None
+    return own, str(side.workspace.keep_ignored(own))
+
+
+def _is_made_again(path: str) -> bool:
+    parts = path.rstrip("/").split("/")
+    return bool(_MADE_AGAIN & set(parts)) or parts[-1].endswith(_MADE_AGAIN_ENDS)
 
 
 def _keepers(around: Surroundings, job: Job, tip: str) -> tuple[str, ...]:

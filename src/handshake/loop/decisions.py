@@ -87,6 +87,8 @@ def write_decision(
 ) -> HumanDecision:
     """Commit the answer to the gate at which the job stands. A file there that is no answer gives way to it.
 
+    A secret in the note is masked: the file is part of the run's log. Contract: `events.md`, Secrets.
+
     Raises:
         UsageError: the job waits for nothing, the gate is answered already, or the answer does not fit it.
     """
@@ -105,7 +107,7 @@ def write_decision(
         decision=decision,
         decided_by=decided_by,
         decided_at=decided_at,
-        note=note,
+        note=run.masked(note),
         add_iterations=add_iterations,
         add_minutes=add_minutes,
         add_tokens=add_tokens,
@@ -141,7 +143,7 @@ def write_request(
             decision=decision,
             decided_by=decided_by,
             decided_at=decided_at,
-            note=note,
+            note=run.masked(note),
         )
         try:
             _commit(run, check_decision(request, run.job, "the request"))

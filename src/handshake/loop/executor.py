@@ -10,14 +10,15 @@ from handshake.domain.errors import JobRefused, PacketRefused, UsageError, Waits
 from handshake.domain.ledger import StepStatus
 from handshake.loop.activate import read_runnable_packet
 from handshake.loop.build_pack import ContextEngine
+from handshake.loop.code_branch import finish
 from handshake.loop.conforming import failing_engines
-from handshake.loop.equipment import Equipment
+from handshake.loop.equipment import CodeSide, Equipment
 from handshake.loop.exchange import shared
 from handshake.loop.human import ends_by_hand
 from handshake.loop.packet_events import record_packet
 from handshake.loop.preview import UNKNOWN_WINDOW
 from handshake.loop.recorded_replies import RecordedReplies
-from handshake.loop.recover import load_run, recover, unborn_job
+from handshake.loop.recover import leave_lost_tip, load_run, recover, unborn_job
 from handshake.loop.run import Run, Surroundings
 from handshake.loop.shortage import carry_through
 from handshake.loop.start import (
@@ -67,9 +68,13 @@ def run_packet(around: Surroundings, wp_id: str, *, again: bool = False) -> Run:
         clear_left_groups()
         with shared(around, branch):
             run = load_run(around, branch)
+            if run is not None:
+                leave_lost_tip(run, objects)
             if run is None or (run.ended and again):
                 run = _created(around, branch, objects, pool, wp_id)
-            elif not run.ended:
+            elif run.ended:
+                return _finished(run, objects)
+            else:
                 if not ends_by_hand(run):  # that needs no model
                     preflight(resolve_chain(run.job.execution_policy, settings), around.repo.root)
                 recover(run, reply_store(run), utc_text(before.ts) if before else None)
@@ -79,6 +84,14 @@ def run_packet(around: Surroundings, wp_id: str, *, again: bool = False) -> Run:
                 _gathered_at_the_end(objects, branch),
             ):
                 return carry_through(run, lambda run: equip(run, objects, pool, index))
+
+
+def _finished(run: Run, objects: ObjectStore) -> Run:
+    """An ended job, whose WP branch and packs may lack what its process did not live to do. No sandbox is needed."""
+    finish(run, CodeSide(workspace_of(run, objects), objects, reply_store(run)))
+    objects.close()
+    run.branch.repack()
+    return run
 
 
 @contextmanager

@@ -108,7 +108,7 @@ def _cancel(run: Run, decision: HumanDecision) -> None:
     now, why = run.around.clock.now(), f"cancelled by {decision.by}"
     run.emit("FR-EVT-MT-011", {"reason": why}, key="end/011", actor="human")
     run.set_phase(Phase.FAILED)
-    run.set_status(JobStatus.CANCELLED, error=why, completed_at=now)
+    run.set_status(JobStatus.CANCELLED, error=why, gate_reason=None, completed_at=now)
     run.set_progress_status(ProgressStatus.CANCELLED, completed_at=now)
 
 
@@ -119,7 +119,7 @@ def _abort(run: Run, answer: HumanDecision) -> None:
         if entry.status is MtStatus.IN_PROGRESS:
             run.update_entry(entry.mt_id, status=MtStatus.FAILED)
     run.set_phase(Phase.FAILED)
-    run.set_status(JobStatus.FAILED, error=why, completed_at=run.around.clock.now())
+    run.set_status(JobStatus.FAILED, error=why, gate_reason=None, completed_at=run.around.clock.now())
     run.set_progress_status(ProgressStatus.FAILED, completed_at=run.around.clock.now())
 
 

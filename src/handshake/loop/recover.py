@@ -7,6 +7,7 @@ same path as after a fresh start.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -20,7 +21,8 @@ from handshake.loop.prepare import as_published
 from handshake.loop.run import Run, Surroundings, latest_job_id
 from handshake.models.replies import ReplyStore
 from handshake.recorder.journal import whole_lines
-from handshake.repo.store import TrackingBranch
+from handshake.repo.git import GitFailed
+from handshake.repo.store import ObjectStore, TrackingBranch
 
 STALE_AFTER_S = 30
 LOOK_BACK = 200
@@ -30,29 +32,69 @@ MOST_LOST_MS = 900_000  # three timeouts of the longest iteration
 def load_run(around: Surroundings, branch: TrackingBranch) -> Run | None:
     """The newest job as the branch has it; where the tip does not hold together, the last commit that does.
 
+    A tip that cannot be read at all has no history: then the branch's reflog says what was before. Such a run has a
+    `lost_tip`; who holds its lock calls `leave_lost_tip`.
+
     Raises:
         StateCorruption: no commit of the branch holds together.
     """
     tip = branch.tip()
-    job_id = latest_job_id(branch, tip) if tip else None
-    if tip is None or job_id is None:
+    if tip is None:
         return None
     try:
-        return Run.load(around, branch, job_id, tip)
-    except StateCorruption as first:
-        for count, entry in enumerate(branch.history()):
-            if count >= LOOK_BACK:
-                break
-            try:
-                run = Run.load(around, branch, job_id, entry.sha)
-            except StateCorruption:
-                continue
-            run.go_on_from(tip)
-            return run
-        raise StateCorruption(
-            f"no commit of {branch.ref} holds together: {first.what}",
-            next_step=f"git log --stat {branch.ref}; then: handshake run {branch.wp_id} --again",
-        ) from first
+        job_id = latest_job_id(branch, tip)
+        return Run.load(around, branch, job_id, tip) if job_id else None
+    except (StateCorruption, GitFailed) as first:
+        run = _last_sound(around, branch, tip)
+        if run is None:
+            raise StateCorruption(
+                f"no commit of {branch.ref} holds together: {first.what}",
+                next_step=f"git log --stat {branch.ref}; then: handshake run {branch.wp_id} --again",
+            ) from first
+        return run
+
+
+def leave_lost_tip(run: Run, objects: ObjectStore) -> None:
+    """Put the branch back where it can be read, under the run's lock. What was published after it is done again.
+
+    Raises:
+        StaleOwner: the branch moved meanwhile.
+    """
+    if run.lost_tip is None or run.tip is None:
+        return
+    objects.update_ref(run.branch.ref, run.tip, expected=run.lost_tip)
+    run.around.watcher.note(
+        f"{run.branch.ref} at {run.lost_tip[:12]} cannot be read: gone on from {run.tip[:12]}, the last commit of its"
+        " reflog that can. Next: git fsck --full"
+    )
+    run.lost_tip = None
+
+
+def _last_sound(around: Surroundings, branch: TrackingBranch, tip: str) -> Run | None:
+    """The last commit that holds together; with the next publish its records are again those of the tip."""
+    try:
+        commits = tuple(entry.sha for entry in branch.history(LOOK_BACK))
+    except GitFailed:  # it has no history that can be read
+        commits = branch.earlier_tips()[:LOOK_BACK]
+    run = _first_sound(around, branch, commits)
+    if run is None:
+        return None
+    try:
+        run.go_on_from(tip)
+    except (StateCorruption, GitFailed):
+        run.lost_tip = tip  # nothing can be built on it
+    return run
+
+
+def _first_sound(around: Surroundings, branch: TrackingBranch, commits: Sequence[str]) -> Run | None:
+    for commit in commits:
+        try:
+            job_id = latest_job_id(branch, commit)
+            if job_id is not None:
+                return Run.load(around, branch, job_id, commit)
+        except (StateCorruption, GitFailed):
+            continue
+    return None
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,7 @@ class Run:
         self._journal: Journal | None = None
         self._secrets = StepSecrets(around.repo.state_dir / "verbatim", around.settings)
         self.refusals_said: set[str] = set()
+        self.lost_tip: str | None = None  # what the branch names and nobody can read: see `recover`
         self._pending: dict[str, bytes | None] = {}
         self._record_bytes: RecordBytes | None = None
         self._attempt_began = around.clock.monotonic()
@@ -234,12 +235,15 @@ class Run:
         return self._record_bytes
 
     def go_on_from(self, tip: str) -> None:
-        """Go on from a later tip that does not hold together: with the next publish its files are again as here."""
-        good, self.tip = self.tip, tip
-        for path in self.branch.list("", good):
-            data = self.branch.read(path, good)
-            if data is not None and data != self.branch.read(path, tip):
-                self._pending[path] = data
+        """Go on from a later tip that does not hold together: with the next publish its files are again as here.
+
+        Raises:
+            StateCorruption, GitFailed: nothing can be read there; then nothing changed.
+        """
+        here = {path: self.branch.read(path, self.tip) for path in self.branch.list("", self.tip)}
+        there = {path: self.branch.read(path, tip) for path in here}
+        self._pending |= {path: data for path, data in here.items() if data is not None and data != there[path]}
+        self.tip = tip
 
     def add_lost_time(self, milliseconds: int) -> None:
         """Count time that a killed process worked and did not publish."""
@@ -317,6 +321,10 @@ class Run:
         """Publish a prompt without what must not leave this machine, and keep it whole in this clone alone."""
         self._secrets.withhold(path, data)
         return self.store(path, shown, "prompt_payload")
+
+    def masked(self, text: str | None) -> str | None:
+        """A text of a person's, without secrets."""
+        return None if text is None else str(self._secrets.masked(text))
 
     def show(self, who: str, text: str) -> None:
         """Let the watcher see a prompt or a reply, without secrets."""

@@ -403,6 +403,18 @@ class TrackingBranch:
                 sha, datetime.fromtimestamp(int(seconds), UTC), subject, {name: value for name, _, value in rows}
             )
 
+    def earlier_tips(self) -> tuple[str, ...]:
+        """Where the branch stood before, newest first, by its reflog; nothing where git keeps none.
+
+        The file is read by us: `git reflog` reads each commit that it names, and stops at one that rotted.
+        """
+        try:
+            lines = (self._repo.common_dir / "logs" / self.ref).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ()
+        found = [word for line in reversed(lines.splitlines()) for word in reversed(line.split(" ", 2)[:2])]
+        return tuple(dict.fromkeys(sha for sha in found if sha.strip("0")))
+
 
 def tracked_packets(repo: Repository, namespace: str = "handshake/track") -> Sequence[str]:
     """The WP_IDs that have a tracking branch, sorted."""

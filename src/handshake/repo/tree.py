@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from handshake.domain.errors import StateCorruption
 
 if TYPE_CHECKING:
     import pygit2
@@ -137,9 +140,12 @@ class TreeView:
         if entry is None:
             return None
         if self._handle is not None:
-            blob = self._handle.get(entry.sha)
-            if blob is not None:
-                return bytes(blob.data)  # type: ignore[attr-defined]
+            import pygit2
+
+            with suppress(pygit2.GitError):  # then git says below what is wrong with it
+                blob = self._handle.get(entry.sha)
+                if blob is not None:
+                    return bytes(blob.data)  # type: ignore[attr-defined]
         return self._git.run("cat-file", "blob", entry.sha).stdout
 
     def mode(self, path: str) -> int | None:
@@ -250,16 +256,27 @@ class TreeView:
         """The tree entry at a path, read by libgit2."""
         if not path or path.startswith("/") or path.endswith("/"):
             return None
+        import pygit2
+
+        root = self._root()
         try:
-            return self._root()[path]
+            return root[path]
         except KeyError:
             return None
+        except pygit2.GitError as error:
+            raise self._unreadable(str(error)) from None
 
     def _root(self) -> Any:
         assert self._handle is not None
         import pygit2
 
-        return self._handle[self.commit].peel(pygit2.Tree)
+        try:
+            return self._handle[self.commit].peel(pygit2.Tree)
+        except (KeyError, pygit2.GitError) as error:
+            raise self._unreadable(str(error)) from None
+
+    def _unreadable(self, why: str) -> StateCorruption:
+        return StateCorruption(f"{self.commit[:12]} cannot be read: {why}", next_step="git fsck --full")
 
     def _all(self) -> dict[str, _Entry]:
         if self._entries is None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -156,6 +156,26 @@ class Workspace:
         elif os.path.lexists(self.path):
             self._set_aside(self.path)
 
+    def ignored_paths(self) -> tuple[str, ...]:
+        """Files and whole folders (with a final `/`) that are ignored, so that no commit has them; sorted."""
+        return self.git.names("ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory")
+
+    def keep_ignored(self, paths: Sequence[str]) -> Path:
+        """Move ignored files and folders out of the worktree, under their names, into a folder beside it.
+
+        Raises:
+            ResourceExhausted, EnvironmentProblem: they cannot be moved; those that are left are where they were.
+        """
+        aside = self._place_aside(f"{self.path.name}-ignored")
+        for path in paths:
+            target = aside / path.rstrip("/")
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                (self.path / path.rstrip("/")).rename(target)
+            except OSError as error:
+                raise disk_error(error, f"cannot move {self.path / path} to {aside}") from error
+        return aside
+
     def _is_dirty(self, admin: Path) -> bool:
         """Whether files differ from the head. An index that git cannot read is thrown away: it holds no content."""
         try:
@@ -216,15 +236,19 @@ class Workspace:
 
     def _set_aside(self, path: Path) -> Path:
         """Move a folder or file out of the way, whole: it may hold ignored files that no commit can have."""
-        shelf = self.path.parent / ".set-aside"
+        target = self._place_aside(path.name)
         try:
-            shelf.mkdir(parents=True, exist_ok=True)
-            number = 1
-            while os.path.lexists(target := shelf / f"{path.name}-{number}"):
-                number += 1
+            target.parent.mkdir(parents=True, exist_ok=True)
             path.rename(target)
         except OSError as error:
             raise disk_error(error, f"cannot move {path} out of the way") from error
+        return target
+
+    def _place_aside(self, name: str) -> Path:
+        """A path that nothing has yet, in the folder beside the worktrees for what was in their way."""
+        shelf, number = self.path.parent / ".set-aside", 1
+        while os.path.lexists(target := shelf / f"{name}-{number}"):
+            number += 1
         return target
 
     # -- whether it is what it was -----------------------------------------------------------------
