@@ -117,7 +117,12 @@ def test_an_answer_can_be_taken_back_by_a_cancel(tiny, solver):
     assert f"{WP}: cancelled" in tiny.handshake("cancel", WP, "--note", "on second thoughts").stdout
     assert [row["decision"] for row in decisions(tiny)] == ["continue", "cancel"]
     assert tiny.event_rows("FR-EVT-MT-011") == [{"reason": "cancelled by user@example.org: on second thoughts"}]
-    tiny.handshake("run", WP, code=4)
+    assert "gate_reason" not in job_of(tiny)  # it waits for nothing any more
+    page = tiny.root.parent / "page.html"
+    tiny.handshake("report", WP, "-o", str(page))
+    assert "pause point</span>" not in page.read_text()
+    done = tiny.handshake("run", WP, code=4)
+    assert "sandbox" not in done.stderr  # nothing runs in one
     assert len(solver.calls()) == calls
 
 

@@ -196,7 +196,7 @@ def test_a_decision_is_followed_while_the_daemon_watches(shop, make_server):
 
 def test_a_gate_that_stood_before_is_said_once_by_the_daemon(shop, make_server):
     lies = [{"when": {"model": "m0", "attempt": n}, "behave": "lie"} for n in (1, 2)]
-    server = make_server(lies)
+    server = make_server([*lies, {"solve": "solution"}])
     shop.borrow(server)
     shop.configure(levels=1)
     shop.drop(tiny_packet)
