@@ -11,7 +11,15 @@ import handshake
 
 ROOT = Path(handshake.__file__).parent
 # who may start a program at all; `models` and `daemon` start their own, on the user's configuration
-MAY_START = ("repo/git.py", "toolbus/processes.py", "toolbus/probing.py", "toolbus/confine.py", "models/", "daemon/")
+MAY_START = (
+    "repo/git.py",
+    "repo/object_reader.py",
+    "toolbus/processes.py",
+    "toolbus/probing.py",
+    "toolbus/confine.py",
+    "models/",
+    "daemon/",
+)
 ENGINES = {"handshake.toolbus.shell": "run_shell", "handshake.toolbus.workspace": "apply_edits"}
 STARTERS = {"system", "popen", "spawnv", "spawnve", "execv", "execve", "execvp", "execvpe", "posix_spawn", "fork"}
 
@@ -57,6 +65,7 @@ MAY_WRITE = {
     "toolbus/": "scratch folders, control groups, conformance",
     "repo/": "git folders, and worktrees as commits and records have them",
     "config/trust.py": "the user's record of trust",
+    "config/hook_settings.py": "what the hooks read of a checked configuration, in the git folder",
     "recorder/": "the journal and the query store",
     "models/": "stored replies, model files, a child's log",
     "daemon/": "its own board in the git folder",
