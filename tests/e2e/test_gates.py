@@ -131,6 +131,63 @@ def test_an_adapter_trained_since_brings_the_run_back_down(lab):
     assert drop["reason"] == "the lower LoRA was trained on these tags since"
 
 
+@pytest.mark.parametrize(
+    ("selection", "chosen", "selector"),
+    [("auto_by_task_tags", "fits", "auto"), ("explicit", None, "none"), ("none", None, "none")],
+)
+def test_the_choice_of_an_adapter_is_on_record_and_a_cloud_that_nobody_allowed_is_a_gate(
+    lab, models, selection, chosen, selector
+):
+    policy = {"max_iterations_per_mt": 1, "lora_selection": selection}
+    lab.served_by("dawdles", "solver", policy=policy)
+    place = lab.root / ".handshake" / "config.yaml"
+    config = yaml.safe_load(place.read_text())
+    config["models"]["m1"]["is_cloud"] = config["policy"]["escalation_chain"][1]["is_cloud"] = True
+    common = {"base_model": "m0", "served_as": "dawdles", "version": "2"}
+    config["loras"] = [
+        {"id": "fits", **common, "trained_on_task_types": ["python"], "eval_metrics": {"pass_at_1": 0.8}},
+        {"id": "special", **common, "specialization": ["python"]},
+        {"id": "weak", **common, "weak_on_task_types": ["python"]},
+        {"id": "stranger", **common, "base_model": "m1", "trained_on_task_types": ["python"]},
+    ]
+    place.write_text(yaml.safe_dump(config))
+    before = len([call for call in models.calls() if call["model"] == "solver"])
+    lab.handshake("run", WP, code=3)
+    [choice] = events(lab, "MT-013")
+    assert choice["scores"] == {"fits": 1.3, "special": 0.5, "weak": -0.5}
+    assert (choice.get("lora_id"), choice["selector"]) == (chosen, selector)
+    [row] = events(lab, "MT-003")
+    assert row["model"].get("lora") == chosen
+    [gate] = events(lab, "MT-006")
+    assert gate["reason"] == "cloud_escalation_disallowed"
+    assert len([call for call in models.calls() if call["model"] == "solver"]) == before
+    assert "cloud_escalation_disallowed" in lab.handshake("status", WP).stdout
+
+
+@pytest.mark.parametrize(
+    ("strategy", "action", "reason", "levels"),
+    [
+        ("never", "STAY_ESCALATED", "drop_back_strategy is never", [0, 1, 1]),
+        ("always", "DROP_BACK", "drop_back_strategy is always", [0, 1, 0, 1]),
+        ("smart", "DROP_BACK", "every remaining task is simpler", [0, 1, 0, 1]),
+    ],
+)
+def test_each_strategy_says_what_it_did_and_what_came_of_it(lab, strategy, action, reason, levels):
+    lab.drop(small_packet)
+    lab.served_by("dawdles", "solver", policy={"max_iterations_per_mt": 1, "drop_back_strategy": strategy})
+    lab.handshake("run", WP)
+    decision = lab.on_track("escalations/MT-001.json")["remediation"]["drop_back_decision"]
+    assert (decision["action"], decision["reason"]) == (action, reason)
+    assert [row["execution"]["escalation_level"] for row in events(lab, "MT-003")] == levels
+    drops = [row["reason"] for row in events(lab, "MT-014")]
+    if action == "DROP_BACK":
+        assert drops[0] == reason
+        record = lab.on_track("drop_backs/MT-001.json")
+        assert (record["next_mt_id"], record["outcome"]) == ("MT-002", "ESCALATED_AGAIN")
+    else:
+        assert drops == []
+
+
 def test_an_edit_outside_the_scope_is_a_failed_iteration_and_never_written(lab):
     lab.served_by("edits-a-test", "solver")
     lab.handshake("run", WP)

@@ -91,6 +91,16 @@ class ExecutionPolicy(Record):
             return self.escalation_chain[number]
         return EscalationLevel(level=number, model_id=HARD_GATE, lora_selector="none", is_hard_gate=True)
 
+    def selector_at(self, number: int) -> LoraSelector:
+        """How that level's adapter is chosen: by its own word, as far as `lora_selection` lets it."""
+        selector = self.level(number).lora_selector
+        let = {
+            "auto_by_task_tags": True,
+            "explicit": selector == "explicit",
+            "none": False,
+        }
+        return selector if let[self.lora_selection] else "none"
+
     def stops_for_human(self, number: int) -> bool:
         """Whether that level is a hard gate: by its own word, or a cloud level that is not allowed."""
         level = self.level(number)

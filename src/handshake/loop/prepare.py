@@ -124,8 +124,14 @@ def _prepare_anew(run: Run, equipment: Equipment, mt: MicroTaskDefinition, numbe
     state, policy = run.job.execution_state, run.job.execution_policy
     level = policy.level(state.current_escalation_level)
     used_before = tuple(row.lora_id for row in run.entry(mt.mt_id).iterations[-1:] if row.lora_id)
+    selector = policy.selector_at(level.level)
     choice = choose_lora(
-        level, run.around.settings.loras, level.model_id, mt.task_tags, used_before, run.around.clock.now()
+        level.model_copy(update={"lora_selector": selector}),
+        run.around.settings.loras,
+        level.model_id,
+        mt.task_tags,
+        used_before,
+        run.around.clock.now(),
     )
     lora_id = choice.lora.id if choice.lora else None
     provider = equipment.pool.provider(level.model_id, choice.lora)

@@ -164,7 +164,7 @@ def _resolved(level: EscalationLevel, policy: ExecutionPolicy, settings: Setting
     problem = None
     if config.is_cloud and not level.is_cloud:
         problem = "the model is a cloud model and the level does not say is_cloud: true"
-    elif level.lora_selector == "explicit" and not any(
+    elif policy.selector_at(level.level) == "explicit" and not any(
         lora.id == level.lora_id and lora.base_model == level.model_id for lora in settings.loras
     ):
         problem = f"`loras:` has no {level.lora_id!r} for this base model"
