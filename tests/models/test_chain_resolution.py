@@ -6,9 +6,10 @@ import sys
 
 import pytest
 
-from handshake.domain.errors import EnvironmentProblem
+from handshake.domain.errors import EnvironmentProblem, ModelFailed
 from handshake.domain.settings import LoraConfig, ModelConfig, Settings
 from handshake.models.chain import ProviderPool, config_for, preflight, resolve_chain
+from handshake.models.openai import OpenAiProvider
 from handshake.models.replay import RecordedModel
 from handshake.models.replies import ReplyStore
 
@@ -133,7 +134,42 @@ def test_the_pool_opens_once_and_closes_all(tmp_path, quick, a_request):
         assert (facts.model_id, facts.context_window, facts.supports_grammar) == ("r", 1234, False)
 
 
+VLLM = [
+    {"id": "m", "object": "model", "owned_by": "vllm", "root": "org/m", "max_model_len": 16384},
+    {"id": "sql-lora", "object": "model", "owned_by": "vllm", "root": "/adapters/sql", "parent": "m"},
+]
+
+
+def test_an_adapter_that_no_server_has_is_missed_before_the_first_iteration(faults):
+    faults.gets["/v1/models"] = {"object": "list", "data": VLLM}
+    here = {"base_url": faults.url, "model": "m"}
+    loras = [{"id": name, "base_model": "here", "served_as": name} for name in ("sql-lora", "gone-lora")]
+    chosen = settings(
+        {"here": here}, {"model_id": "here"}, {"model_id": "here", "lora_selector": "none"}, loras=loras
+    )
+    with pytest.raises(EnvironmentProblem, match=r"level 0 \(here\): .*'gone-lora'; it has m, sql-lora") as refused:
+        preflight(resolve_chain(chosen.policy, chosen))
+    assert "level 1" not in refused.value.what
+    preflight(resolve_chain(chosen.policy.model_copy(update={"lora_selection": "none"}), chosen))
+    assert (
+        resolve_chain(chosen.policy, settings({"here": here}, {"model_id": "here"}, loras=loras[:1]))[0].problem
+        is None
+    )
+
+
+def test_llama_cpp_knows_its_adapters_by_number(faults, quick):
+    faults.gets["/v1/models"] = {"data": [{"id": "m", "owned_by": "llamacpp"}]}
+    faults.gets["/lora-adapters"] = [{"id": 0, "path": "sql.gguf", "scale": 1.0}]
+    config = faults.config()
+    OpenAiProvider("m", config, lora=LoraConfig(id="sql", base_model="m", served_as="0"), retry=quick).close()
+    for served_as in ("1", "sql"):
+        with pytest.raises(ModelFailed, match=r"does not serve the adapter 'sql'.*it has 0") as refused:
+            OpenAiProvider("m", config, lora=LoraConfig(id="sql", base_model="m", served_as=served_as), retry=quick)
+        assert "/lora-adapters" in refused.value.next_step
+
+
 def test_a_lora_is_served_under_its_own_name(faults, quick):
+    faults.gets["/v1/models"] = {"object": "list", "data": [{"id": "m"}, {"id": "m-lora"}]}
     chosen = settings({"here": {"base_url": faults.url, "model": "m"}}, {"model_id": "here"})
     lora = LoraConfig(id="l", base_model="here", served_as="m-lora")
     with ProviderPool(chosen, retry=quick) as pool:

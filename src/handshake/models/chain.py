@@ -28,6 +28,8 @@ class ResolvedLevel:
     config: ModelConfig | None
     problem: str | None = None
     served_by: str = ""
+    loras: tuple[LoraConfig, ...] = ()
+    """The adapters that may be chosen there."""
 
 
 def config_for(model_id: str, settings: Settings) -> ModelConfig:
@@ -46,17 +48,27 @@ def resolve_chain(policy: ExecutionPolicy, settings: Settings) -> tuple[Resolved
 
 
 def check_levels(levels: Iterable[ResolvedLevel], root: Path | None = None) -> tuple[ResolvedLevel, ...]:
-    """The levels with `problem` filled for each whose model is not there. Each distinct model is asked once."""
-    answers: dict[str, str | None] = {}
+    """The levels with `problem` filled for each whose model, or an adapter of it, is not there.
+
+    Each distinct model and adapter is asked for once.
+    """
+    answers: dict[tuple[str, str | None], str | None] = {}
     checked = []
     for resolved in levels:
         model_id = resolved.level.model_id
         if resolved.config is None or resolved.problem is not None:
             checked.append(resolved)
             continue
-        if model_id not in answers:
-            answers[model_id] = _absence(model_id, resolved.config, root)
-        checked.append(replace(resolved, problem=answers[model_id]))
+        wanted = [None, *resolved.loras] if resolved.config.provider == "openai" else [None]
+        problems = []
+        for lora in wanted:
+            key = (model_id, lora.id if lora else None)
+            if key not in answers:
+                answers[key] = _absence(model_id, resolved.config, root, lora)
+            problems.append(answers[key])
+            if problems[0] is not None:
+                break  # without the model there is no adapter
+        checked.append(replace(resolved, problem=next(filter(None, problems), None)))
     return tuple(checked)
 
 
@@ -168,7 +180,17 @@ def _resolved(level: EscalationLevel, policy: ExecutionPolicy, settings: Setting
         lora.id == level.lora_id and lora.base_model == level.model_id for lora in settings.loras
     ):
         problem = f"`loras:` has no {level.lora_id!r} for this base model"
-    return ResolvedLevel(level, config, problem, _served_by(level.model_id, config))
+    return ResolvedLevel(
+        level, config, problem, _served_by(level.model_id, config), _adapters(level, policy, settings)
+    )
+
+
+def _adapters(level: EscalationLevel, policy: ExecutionPolicy, settings: Settings) -> tuple[LoraConfig, ...]:
+    selector = policy.selector_at(level.level)
+    if selector == "none":
+        return ()
+    mine = (lora for lora in settings.loras if lora.base_model == level.model_id)
+    return tuple(lora for lora in mine if selector != "explicit" or lora.id == level.lora_id)
 
 
 def _served_by(model_id: str, config: ModelConfig) -> str:
@@ -179,7 +201,7 @@ def _served_by(model_id: str, config: ModelConfig) -> str:
     return f"{config.provider} {config.file or config.script or config.model or 'default model'}"
 
 
-def _absence(model_id: str, config: ModelConfig, root: Path | None) -> str | None:
+def _absence(model_id: str, config: ModelConfig, root: Path | None, lora: LoraConfig | None) -> str | None:
     """Why the model cannot be used now, with the mend, or None."""
     try:
         if config.provider == "embedded":
@@ -189,7 +211,7 @@ def _absence(model_id: str, config: ModelConfig, root: Path | None) -> str | Non
         elif config.provider == "command":
             found_program(model_id, config)
         elif config.provider == "openai":
-            OpenAiProvider(model_id, config, retry=RetryRule(attempts=1)).close()
+            OpenAiProvider(model_id, config, lora=lora, retry=RetryRule(attempts=1)).close()
     except HandshakeError as failure:
         return f"{failure.what} (mend: {failure.next_step})" if failure.next_step else failure.what
     return None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from handshake.domain.errors import ModelFailed
-from handshake.domain.settings import ModelConfig
+from handshake.domain.settings import LoraConfig, ModelConfig
 from handshake.models.retry import RetryLater
 
 if TYPE_CHECKING:
@@ -90,6 +90,36 @@ def look_up(client: httpx.Client, base_url: str, served_as: str, config: ModelCo
         most_samples=_most_samples(kind, slots),
         has_tokenizer=kind == "llama.cpp",
         takes_grammar=kind == "llama.cpp",
+    )
+
+
+def refuse_missing_adapter(client: httpx.Client, endpoint: Endpoint, lora: LoraConfig) -> None:
+    """See that the server has an adapter: by its number at llama.cpp, or as a served name.
+
+    Raises:
+        ModelFailed: it says what it has, and this is not among it.
+    """
+    served_as = lora.served_as
+    if endpoint.kind == "llama.cpp":
+        rows = _get_json(client, endpoint.root_url + "/lora-adapters")
+        known = tuple(str(row["id"]) for row in rows if isinstance(row, dict) and "id" in row) if rows else ()
+        if (
+            (not isinstance(rows, list) or served_as in known)
+            if served_as.isdigit()
+            else served_as in endpoint.models
+        ):
+            return
+        mend = "start the server with --lora, and set `served_as` to the number that its /lora-adapters gives"
+    else:
+        known, mend = endpoint.models, "load it there, or set its `served_as` to a served name"
+        if not known or _is_among(served_as, known):
+            return
+    shown = ", ".join(known[:5]) or "none"
+    raise ModelFailed(
+        f"{endpoint.root_url} does not serve the adapter {lora.id!r} as {served_as!r}; it has {shown}",
+        category="model_error",
+        transient=False,
+        next_step=f"{mend} (`loras:` in .handshake/config.yaml)",
     )
 
 

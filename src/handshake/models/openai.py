@@ -18,6 +18,7 @@ from handshake.models.endpoint import (
     default_base_url,
     is_loopback,
     look_up,
+    refuse_missing_adapter,
     refused_key,
     retry_after_s,
 )
@@ -45,7 +46,7 @@ class OpenAiProvider:
         api_key: a key of ours (embedded server); else `config.api_key_env` is read at each call.
 
     Raises:
-        ModelFailed: nothing answers, the key is refused, or the model is not served.
+        ModelFailed: nothing answers, the key is refused, or the model or its adapter is not served.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class OpenAiProvider:
         self._counts: dict[str, int] = {}
         base = config.model or model_id
         try:
-            self._endpoint = with_retries(lambda: self._looked_up(base), self._retry, self._clock)
+            self._endpoint = with_retries(lambda: self._looked_up(base, lora), self._retry, self._clock)
         except ModelFailed:
             self._client.close()
             raise
@@ -246,10 +247,13 @@ class OpenAiProvider:
             )
         return key
 
-    def _looked_up(self, served_as: str) -> Endpoint:
+    def _looked_up(self, served_as: str, lora: LoraConfig | None) -> Endpoint:
         self._client.headers.update(self._authorization())
         try:
-            return look_up(self._client, self._base_url, served_as, self._config)
+            found = look_up(self._client, self._base_url, served_as, self._config)
+            if lora is not None:
+                refuse_missing_adapter(self._client, found, lora)
+            return found
         finally:
             self._client.headers.pop("Authorization", None)
 
