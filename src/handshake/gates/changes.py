@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from handshake.domain.errors import EnvironmentProblem
 from handshake.repo.git import Repository, TreeView
@@ -197,8 +198,7 @@ def _lines(start: int, count: int) -> Window | None:
     return (start, start + count - 1) if count else None
 
 
-@dataclass(frozen=True)
-class _Row:
+class _Row(NamedTuple):
     path: str
     old_mode: int
     new_mode: int

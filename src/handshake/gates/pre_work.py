@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from handshake.domain.gate_settings import Paths
 from handshake.domain.packet import Finding
 from handshake.domain.packet_fields import Remarks
@@ -9,7 +11,9 @@ from handshake.domain.packet_lines import PacketLines
 from handshake.domain.packet_manifest import FIELDS, GATE_CODES, manifest_blocks
 from handshake.domain.packet_text import PacketReading, read_packet
 from handshake.gates.phase import phase_findings
-from handshake.gates.spec import ReadFile
+
+if TYPE_CHECKING:
+    from handshake.gates.spec import ReadFile
 
 
 def pre_work(

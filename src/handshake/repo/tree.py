@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -75,8 +74,7 @@ def _entries_of(tree: Stored) -> dict[str, str]:
     return found
 
 
-@dataclass(frozen=True)
-class _Entry:
+class _Entry(NamedTuple):
     mode: int
     sha: str
     size: int | None = None
