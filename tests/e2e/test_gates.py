@@ -120,15 +120,16 @@ def test_a_liar_is_found_out_escalated_and_taught_from(lab):
     assert [row["status"] for row in events(lab, "MT-015")] == ["pending", "final"]
 
 
-def test_an_adapter_trained_since_brings_the_run_back_down(lab):
-    lab.served_by("dawdles", "solver", policy={"max_iterations_per_mt": 1})
+@pytest.mark.parametrize("selection", ["auto_by_task_tags", "none"])
+def test_an_adapter_trained_since_brings_the_run_back_down_where_adapters_are_used(lab, selection):
+    lab.served_by("dawdles", "solver", policy={"max_iterations_per_mt": 1, "lora_selection": selection})
     place = lab.root / ".handshake" / "config.yaml"
     adapter = {"id": "a", "base_model": "m0", "served_as": "dawdles", "last_trained_at": "2999-01-01"}
     adapter["trained_on_task_types"] = ["python"]
     place.write_text(yaml.safe_dump({**yaml.safe_load(place.read_text()), "loras": [adapter]}))
     lab.handshake("run", WP)
-    [drop] = events(lab, "MT-014")
-    assert drop["reason"] == "the lower LoRA was trained on these tags since"
+    reasons = [drop["reason"] for drop in events(lab, "MT-014")]
+    assert ("the lower LoRA was trained on these tags since" in reasons) == (selection != "none")
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,7 @@ def _trained_since(run: Run, mt: MicroTaskDefinition, level: int) -> bool:
             settings.loras, policy.escalation_chain[row.escalation_level].model_id, mt.task_tags, row.completed_at
         )
         for row in run.entry(mt.mt_id).iterations
-        if row.escalation_level < level
+        if row.escalation_level < level and policy.selector_at(row.escalation_level) != "none"
     )
 
 
