@@ -146,6 +146,13 @@ def test_an_unreadable_file_is_refused(place: Place) -> None:
         place.ask()
 
 
+def test_a_folder_that_cannot_be_entered_is_no_missing_file(place: Place) -> None:
+    place.file.parent.rmdir()
+    place.file.parent.symlink_to(place.file.parent.name)
+    with pytest.raises(ConfigError, match=r"config\.yaml"):
+        place.ask()
+
+
 def test_validators_need_the_whole(place: Place, loads: list[Path]) -> None:
     place.file.write_text("validators: {post_work: [scan]}\n")
     for _ in range(2):

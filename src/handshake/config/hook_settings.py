@@ -44,7 +44,7 @@ def hook_settings(repo_root: Path, env: Mapping[str, str]) -> GateSettings:
         ConfigError: as `load_settings`.
     """
     files = (repo_root / REPOSITORY_FILE, user_config_file(env))
-    if not (any(map(os.path.lexists, files)) or any(_is_setting(name) for name in env)):
+    if all(map(_is_absent, files)) and not any(map(_is_setting, env)):
         return HookSettings()
     place, read = _kept_in(repo_root, env), _digest(repo_root, env)
     kept = _kept(place, read) if place and read else None
@@ -61,6 +61,17 @@ def hook_settings(repo_root: Path, env: Mapping[str, str]) -> GateSettings:
 
 def _is_setting(name: str) -> bool:
     return name.startswith(PREFIX) and name not in NO_SETTINGS
+
+
+def _is_absent(file: Path) -> bool:
+    """Whether there is no such file; one that cannot be looked at is left to `load_settings` to name."""
+    try:
+        file.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _digest(repo_root: Path, env: Mapping[str, str]) -> str | None:
