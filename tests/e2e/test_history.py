@@ -33,7 +33,7 @@ def test_fetched_runs_are_seen_and_never_written(shop, make_shop, tmp_path):
     assert other.events("--wp", WP) == told
     assert other.json("sql", "SELECT status FROM jobs")["rows"] == [["completed"]]
     assert other.json("metrics")["totals"]["completed"] == 1
-    assert "has no run yet" in other.handshake("decide", WP, "continue", code=2).stderr
+    assert "is a run of another clone" in other.handshake("decide", WP, "continue", code=2).stderr
     assert other.git("for-each-ref") == refs
     other.git("fetch", "-q", str(shop.root), f"refs/heads/{TRACK}:refs/heads/{TRACK}")
     assert [row["remote"] for row in other.json("jobs")["jobs"]] == [None]  # a job counts once
