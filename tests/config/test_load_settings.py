@@ -80,6 +80,10 @@ def test_later_layers_win_and_say_so(home: Home) -> None:
         ("base_branch: !!python/name:os.system x\n", r"config\.yaml:1: not YAML"),
         ("- a\n", r"config\.yaml: a mapping"),
         ("version: 2\n", r"config\.yaml:1: key version"),
+        *(
+            (f"paths:\n  board: '{path}'\n", r"config\.yaml:1: key paths: board: .* does not lie in the repository")
+            for path in ("", ".", "/docs/board.md", "../board.md", "docs/../../x", "~/x", "C:\\docs", "\\\\host\\x")
+        ),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named_with_file_line_and_key(home: Home, text: str, said: str) -> None:
@@ -87,6 +91,12 @@ def test_what_is_wrong_is_named_with_file_line_and_key(home: Home, text: str, sa
     with pytest.raises(ConfigError, match=said) as caught:
         home.load()
     assert caught.value.next_step
+
+
+@pytest.mark.parametrize("path", ["work/packets/", "./work/packets", "work//packets", "work\\packets"])
+def test_a_folder_is_named_as_git_names_it(home: Home, path: str) -> None:
+    home.repository(f"paths: {{packets: '{path}'}}\n")
+    assert home.load().settings.paths.packets == "work/packets"
 
 
 def test_wrong_types_are_named_before_trust_is_asked_for(home: Home) -> None:

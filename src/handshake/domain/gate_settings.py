@@ -6,7 +6,7 @@ commit, has them without the library that checks. Contract: `interface.md`, Conf
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -26,6 +26,19 @@ class Paths:
     board: str = "docs/TASK_BOARD.md"
     registry: str = "docs/WP_TRACEABILITY_REGISTRY.md"
     signatures: str = "docs/SIGNATURE_AUDIT.md"
+
+    def __post_init__(self) -> None:
+        """`./docs/packets/` is `docs/packets`, as git names it.
+
+        Raises:
+            ValueError: a path that does not lie in the repository.
+        """
+        for part in fields(self):
+            written: str = getattr(self, part.name)
+            steps = [step for step in written.replace("\\", "/").split("/") if step not in ("", ".")]
+            if not steps or ".." in steps or written[:1] in ("/", "\\", "~") or steps[0].endswith(":"):
+                raise ValueError(f"{part.name}: `{written}` does not lie in the repository")
+            object.__setattr__(self, part.name, "/".join(steps))
 
 
 @dataclass(frozen=True, kw_only=True)
