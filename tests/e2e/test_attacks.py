@@ -260,3 +260,59 @@ def test_a_flaky_pass_counts_once_for_a_micro_task_whatever_else_failed_beside_i
     assert [spec["flaky"] for spec in first["spec_results"]] == [True, False]
     assert not second["passed"]
     assert [(spec["passed"], spec["flaky"]) for spec in second["spec_results"]] == [(False, False), (True, False)]
+
+
+BROKEN = "def gross(net:\n    return net\n"
+SEARCH = "FILE: shop/pricing.py\n```\n<<<<<<< SEARCH\nVAT = 7\n=======\nVAT = 8\n>>>>>>> REPLACE\n```\n"
+EDITS_THAT_FAIL = {
+    "syntax_error_isolated": edit("shop/pricing.py", BROKEN),
+    "syntax_error_systemic": edit("shop/pricing.py", BROKEN) + edit("tests/test_pricing.py", TESTS + BROKEN),
+    "incomplete_implementation": edit("shop/pricing.py", f"{HEAD}\n# ... rest of the code unchanged ...\n"),
+    "unknown": SEARCH,
+}
+
+
+@pytest.fixture(scope="module")
+def clumsy(make_server):
+    served = make_server(
+        [
+            *({"when": {"model": name}, "reply": reply + claim()} for name, reply in EDITS_THAT_FAIL.items()),
+            {"reply": "nothing"},
+        ]
+    )
+    yield served
+    served.stop()
+
+
+@pytest.mark.parametrize("category", EDITS_THAT_FAIL)
+def test_an_edit_that_fails_says_of_what_kind_it_was(shop, clumsy, category):
+    shop.borrow(clumsy)
+    shop.drop(code_and_tests)
+    shop.served_by(category, policy={"max_iterations_per_mt": 1}, profile="standard")
+    shop.handshake("run", WP, code=3)
+    [outcome] = [row["outcome"] for row in shop.event_rows("FR-EVT-MT-003")]
+    assert outcome["failure_category"] == category, outcome
+    assert shop.event_rows("FR-EVT-MT-012") == []
+
+
+@pytest.mark.parametrize("asks", ["The long notes are removed from `shop/pricing.py`.", ""])
+def test_a_file_comes_back_much_shorter_only_where_the_packet_asks_for_it(shop, make_server, asks):
+    long = GOOD.replace("19", "20") + "".join(f"# note {n}\n" for n in range(20))
+    (shop.root / "shop" / "pricing.py").write_text(long)
+    shop.git("commit", "-qam", "notes")
+    reply = edit("shop/pricing.py", GOOD) + claim().replace(
+        '- "The tests', f'- "{asks}" -> shop/pricing.py:3\n- "The tests'
+    )
+    served = make_server([{"reply": reply}])
+    shop.borrow(served)
+    try:
+        shop.drop(lambda text: code_and_tests(text).replace(f"- {VAT}", f"- {VAT}" + (f"\n- {asks}" if asks else "")))
+        shop.served_by("m", policy={"max_iterations_per_mt": 1}, profile="standard")
+        shop.handshake("run", WP, code=3)  # the whole plan asks for more than this file
+    finally:
+        served.stop()
+    [row] = shop.event_rows("FR-EVT-MT-003")
+    if asks:
+        assert row["outcome"]["validation_passed"]
+    else:
+        assert "has 8 lines where the file has 28" in row["outcome"]["error_summary"]

@@ -29,23 +29,44 @@ EVIDENCE:
 """
 
 
+def recite(shop, reply, **more):
+    """One level: the embedded runtime with a model that says this, whatever it is asked."""
+    file = write_model(shop.root.parent / "reciting.gguf", {"<say>": reply}, key="<say>")
+    chain = [{"level": 0, "model_id": "reciting"}, {"level": 1, "model_id": "HARD_GATE", "is_hard_gate": True}]
+    entry = {
+        "provider": "embedded",
+        "file": str(file),
+        "profile": "standard",
+        "context_window": 16_384,  # a token for each byte of the prompt
+        "price": {"prompt": 1.0, "completion": 10.0},
+        **more,
+    }
+    policy = {"escalation_chain": chain, "max_iterations_per_mt": 1}
+    config = {"version": 1, "models": {"reciting": entry}, "policy": policy}
+    (shop.root / ".handshake").mkdir()
+    (shop.root / ".handshake" / "config.yaml").write_text(yaml.safe_dump(config))
+    shop.drop(tiny_packet)
+
+
+def test_a_reply_that_ends_at_its_limit_is_not_applied_and_counts_as_too_long(shop):
+    content = (shop.root.parent / "solution" / "shop" / "pricing.py").read_text()
+    recite(
+        shop, REPLY.format(content=content, line=3) + "".join(f"and {n}\n" for n in range(20)), max_output_tokens=16
+    )
+    shop.handshake("trust")
+    shop.handshake("run", WP, code=3)
+    [row] = shop.event_rows("FR-EVT-MT-003")
+    assert row["execution"]["tokens_completion"] == 16
+    assert row["outcome"]["failure_category"] == "context_overflow"
+    assert "cut off at its length limit" in row["outcome"]["error_summary"]
+    assert shop.git("status", "--porcelain", at=shop.worktree) == ""
+
+
 def test_an_embedded_model_does_the_work_once_it_is_trusted(shop):
     content = (shop.root.parent / "solution" / "shop" / "pricing.py").read_text()
     line = next(n for n, text in enumerate(content.splitlines(), 1) if text.startswith("VAT_PERCENT"))
     reply = REPLY.format(content=content, line=line)
-    write_model(shop.root.parent / "reciting.gguf", {"<say>": reply}, key="<say>")
-    chain = [{"level": 0, "model_id": "reciting"}, {"level": 1, "model_id": "HARD_GATE", "is_hard_gate": True}]
-    entry = {
-        "provider": "embedded",
-        "file": str(shop.root.parent / "reciting.gguf"),
-        "profile": "standard",
-        "context_window": 16_384,  # a token for each byte of the prompt
-        "price": {"prompt": 1.0, "completion": 10.0},
-    }
-    config = {"version": 1, "models": {"reciting": entry}, "policy": {"escalation_chain": chain}}
-    (shop.root / ".handshake").mkdir()
-    (shop.root / ".handshake" / "config.yaml").write_text(yaml.safe_dump(config))
-    shop.drop(tiny_packet)
+    recite(shop, reply)
     assert "models.reciting.file" in shop.handshake("run", WP, code=2).stderr
     shop.handshake("trust")
     shop.handshake("run", WP)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from handshake.domain.errors import ModelFailed
+from handshake.domain.errors import ModelFailed, PromptTooLong
 from handshake.domain.settings import LoraConfig, ModelConfig
 from handshake.models.endpoint import default_base_url, is_loopback
 from handshake.models.openai import OpenAiProvider
@@ -223,9 +223,25 @@ def test_ollama_is_asked_in_its_own_dialect_with_the_window_set(faults, quick, a
 def test_a_prompt_that_does_not_fit_is_refused_before_it_is_sent(faults, quick, a_request):
     faults.script = [lambda call: call.good()]
     provider = OpenAiProvider("small", faults.config(context_window=512), retry=quick)
-    with pytest.raises(ModelFailed, match="does not fit the window of 512"):
+    with pytest.raises(PromptTooLong, match="does not fit the window of 512"):
         provider.complete(a_request("word " * 600))
     assert faults.calls == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"message": "This model's maximum context length is 8192 tokens. However, you requested 9000", "code": 400},
+        {"message": "the request exceeds the available context size", "type": "exceed_context_size_error"},
+        {"message": "too long", "code": "context_length_exceeded"},
+    ],
+)
+def test_a_server_that_finds_the_prompt_too_long_is_understood(faults, quick, a_request, said):
+    faults.script = [lambda call: call.json({"error": said}, 400)]
+    provider = OpenAiProvider("small", faults.config(), retry=quick)
+    with pytest.raises(PromptTooLong) as refused:
+        provider.complete(a_request(samples=2))
+    assert not refused.value.transient and len(faults.calls) == 1
 
 
 @pytest.mark.parametrize(

@@ -184,3 +184,10 @@ class ModelFailed(HandshakeError):
         super().__init__(what, next_step=next_step)
         self.category = category
         self.transient = transient
+
+
+class PromptTooLong(ModelFailed):
+    """The prompt does not fit the window that is in force: another model may have a larger one."""
+
+    def __init__(self, what: str, *, next_step: str) -> None:
+        super().__init__(what, category="model_error", transient=False, next_step=next_step)

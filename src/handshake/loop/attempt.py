@@ -5,6 +5,7 @@ Nothing here decides what happens next; it finds out what is true.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,13 +20,22 @@ from handshake.domain.reply import (
     ParsedReply,
     ValidationResult,
 )
+from handshake.gates.failures import failure_category
 from handshake.loop.broken_machine import refuse_broken_machine
 from handshake.loop.equipment import Equipment
 from handshake.loop.prepare import Prepared
 from handshake.loop.run import Run
 from handshake.loop.validate import Files, Grounds, validate
 from handshake.models.reply import parse_reply
+from handshake.planning.define import is_made_up
 from handshake.toolbus.operations import edit_operation
+
+_DELETES = re.compile(
+    r"\b(?:delet(?:e[sd]?|ing|ion)|remov(?:e[sd]?|ing|al)|dropp?(?:s|ed|ing)?|strip(?:s|ped|ping)?|prun(?:e[sd]?|ing)|"
+    r"(?:is|are|be) gone|no longer (?:ha(?:s|ve)|holds?|contains?|defines?|exists?)|shorten(?:s|ed|ing)?)\b",
+    re.IGNORECASE,
+)
+_CODE = re.compile(r"`[^`]*`")
 
 
 @dataclass(frozen=True)
@@ -102,7 +112,13 @@ def _try(
 ) -> Attempt:
     if sample.finish_reason != "stop":
         why = "was cut off at its length limit" if sample.finish_reason == "length" else "was stopped early"
-        return _nothing(number, before, ParsedReply(), f"the reply {why}; nothing of it was applied")
+        kind = failure_category(
+            "",
+            context_overflow=sample.finish_reason == "length",
+            timed_out=sample.cut_reason in ("time", "stall"),
+            claimed=False,
+        )
+        return _nothing(number, before, ParsedReply(), f"the reply {why}; nothing of it was applied", kind)
     parsed = parse_reply(
         sample.text,
         mt_id=mt.mt_id,
@@ -128,8 +144,21 @@ def _try(
     )
 
 
-def _nothing(number: int, before: Files, parsed: ParsedReply, problem: str) -> Attempt:
-    return Attempt(number, parsed, (), dict(before), None, problem, FailureCategory.INCOMPLETE_IMPLEMENTATION)
+def asks_for_deletion(mt: MicroTaskDefinition) -> bool:
+    """Whether a criterion of the packet's asks that something go: then a file may come back much shorter."""
+    return any(
+        _DELETES.search(_CODE.sub("", criterion.description)) for criterion in mt.done if not is_made_up(criterion)
+    )
+
+
+def _nothing(
+    number: int,
+    before: Files,
+    parsed: ParsedReply,
+    problem: str,
+    category: FailureCategory = FailureCategory.INCOMPLETE_IMPLEMENTATION,
+) -> Attempt:
+    return Attempt(number, parsed, (), dict(before), None, problem, category)
 
 
 def _apply(
@@ -143,6 +172,7 @@ def _apply(
         parsed.edits,
         mt.files,
         profile_id=run.job.capability_profile_id,
+        allow_shrink=asks_for_deletion(mt),
     )
     run.settle()
     result = refuse_broken_machine(equipment.bus.run(operation, payloads, stage="iteration"))
@@ -152,14 +182,14 @@ def _apply(
         run.store_record(run.paths.step(prepared.step_id, f"written-{number}.json"), {"files": written}, "report")
         return outcomes, None, None, None
     problem = "; ".join(error.message for error in result.errors) or "the edits did not apply"
-    codes = {error.code for error in result.errors}
-    if result.status == "denied":
-        return outcomes, problem, FailureCategory.SCOPE_VIOLATION, problem
-    if "scope_violation" in codes:
-        return outcomes, problem, FailureCategory.SCOPE_VIOLATION, None
-    if "syntax_error" in codes:
-        return outcomes, problem, FailureCategory.SYNTAX_ERROR_ISOLATED, None
-    return outcomes, problem, FailureCategory.INCOMPLETE_IMPLEMENTATION, None
+    outside = result.status == "denied" or any(error.code == "scope_violation" for error in result.errors)
+    kinds = [outcome.category for outcome in outcomes if outcome.category]
+    category: FailureCategory | None = failure_category(
+        "", scope_violation=outside, edit_failed=True, edit_error=problem, edit_category=next(iter(kinds), None)
+    )
+    if kinds.count(FailureCategory.SYNTAX_ERROR_ISOLATED.value) > 1:
+        category = FailureCategory.SYNTAX_ERROR_SYSTEMIC
+    return outcomes, problem, category, problem if result.status == "denied" else None
 
 
 def _seen_before(seen: set[str], files: Files, parsed: ParsedReply) -> bool:

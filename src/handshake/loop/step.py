@@ -6,13 +6,14 @@ from datetime import datetime
 from typing import Any
 
 from handshake.domain.decision import Action, Decision
-from handshake.domain.errors import CapabilityViolation, EnvironmentProblem, ModelFailed
+from handshake.domain.errors import CapabilityViolation, EnvironmentProblem, ModelFailed, PromptTooLong
 from handshake.domain.ledger import StepStatus
 from handshake.domain.microtask import MicroTaskDefinition
 from handshake.domain.modelcall import ModelReply, Sample, TokenUsage
 from handshake.domain.progress import IterationOutcome, IterationRecord, MtStatus
 from handshake.domain.reply import FailureCategory, ParsedReply
 from handshake.domain.states import Phase
+from handshake.gates.failures import failure_category
 from handshake.loop.attempt import Attempt, read_files, try_samples
 from handshake.loop.baseline import grounds_for
 from handshake.loop.call import obtain_reply
@@ -75,7 +76,9 @@ def _give_back(run: Run, mt: MicroTaskDefinition, prepared: Prepared, failure: M
 
 
 def _no_reply(failure: ModelFailed, before: dict[str, bytes | None]) -> Attempt:
-    category = FailureCategory.TIMEOUT_EXCEEDED if failure.category == "model_timeout" else FailureCategory.UNKNOWN
+    category = failure_category(
+        "", timed_out=failure.category == "model_timeout", context_overflow=isinstance(failure, PromptTooLong)
+    )
     return Attempt(0, ParsedReply(), (), before, None, f"{failure.category}: {failure.what}", category)
 
 

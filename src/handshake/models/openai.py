@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from handshake.domain.canonical import sha256_hex
 from handshake.domain.clock import Clock, SystemClock
-from handshake.domain.errors import ModelFailed
+from handshake.domain.errors import ModelFailed, PromptTooLong
 from handshake.domain.modelcall import ModelReply, ModelRequest, Sample, TokenUsage
 from handshake.domain.settings import LoraConfig, ModelConfig
 from handshake.models.endpoint import (
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 _REMEMBERED_COUNTS = 4096
 _LOOK_UP_S = 10.0
 _ERROR_BYTES = 4096
+_LARGER_WINDOW = "raise `context_window` (and the server's), or plan smaller micro-tasks"
+# vLLM: "maximum context length is 8192 tokens"; llama.cpp: "exceeds the available context size"; hosted ones a code
+_SAYS_TOO_LONG = re.compile(r"context (?:length|size|window)|context_length_exceeded", re.IGNORECASE)
 
 
 class OpenAiProvider:
@@ -210,6 +214,8 @@ class OpenAiProvider:
             raise refused_key(self._wire.path)
         if status in (408, 425, 429) or status >= 500:
             raise RetryLater(what, wait_s=retry_after_s(answer.headers))
+        if status in (400, 413, 422) and _SAYS_TOO_LONG.search(said):
+            raise PromptTooLong(what, next_step=_LARGER_WINDOW)
         if status in (400, 422) and count > 1:
             raise _NoSeveralSamples(what, category="model_error", transient=False)
         raise ModelFailed(
@@ -310,12 +316,10 @@ class OpenAiProvider:
     def _refuse_overflow(self, request: ModelRequest) -> None:
         needed = self._count(request.prompt, min(_LOOK_UP_S, request.timeout_s))
         if needed + 64 > self._facts.context_window:
-            raise ModelFailed(
+            raise PromptTooLong(
                 f"a prompt of {needed} tokens does not fit the window of {self._facts.context_window} "
                 f"that {request.served_as} at {self._base_url} has in force",
-                category="model_error",
-                transient=False,
-                next_step="raise `context_window` (and the server's), or plan smaller micro-tasks",
+                next_step=_LARGER_WINDOW,
             )
 
 
