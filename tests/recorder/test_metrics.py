@@ -29,7 +29,8 @@ def test_every_figure(clone):
     journal = clone.journal()
     started(journal, tags=("python", "edit"))
     iteration(journal, "MT-001", 1, "ESCALATE", claimed=True)
-    iteration(journal, "MT-001", 2, "SUCCESS", model="large", level=1, lora="fast")
+    iteration(journal, "MT-001", 2, "RETRY", model="large", level=1, lora="fast", claimed=True)
+    iteration(journal, "MT-001", 3, "SUCCESS", model="large", level=1, lora="fast")
     completed(journal, "MT-001")
     iteration(journal, "MT-002", 1, "SUCCESS")
     completed(journal, "MT-002")
@@ -38,14 +39,14 @@ def test_every_figure(clone):
     assert {name: found.totals[name] for name in ("jobs", "completed", "iterations", "micro_tasks_tried")} == {
         "jobs": 1,
         "completed": 1,
-        "iterations": 3,
+        "iterations": 4,
         "micro_tasks_tried": 2,
     }
-    assert (found.totals["success_rate"], found.totals["iterations_per_mt"]) == (1.0, 1.5)
+    assert (found.totals["success_rate"], found.totals["iterations_per_mt"]) == (1.0, 2.0)
     (day,) = found.over_time
     assert day == {
         "day": "2026-01-01",
-        "iterations": 3,
+        "iterations": 4,
         "escalations": 0,
         "completed_mts": 2,
         "ended_mts": 2,
@@ -53,19 +54,27 @@ def test_every_figure(clone):
     }
     small, large = found.models
     assert (small["model_id"], small["iterations"], small["passed"], small["false_claims"]) == ("small", 2, 1, 1)
-    assert (large["level"], large["tokens_prompt"], large["median_ms"]) == (1, 200, 20.0)
+    assert (large["level"], large["tokens_prompt"], large["median_ms"]) == (1, 500, 25.0)
     assert found.loras == (
-        {"lora_id": "fast", "model_id": "large", "iterations": 1, "success_rate": 1.0, "micro_tasks": 1},
+        {
+            "lora_id": "fast",
+            "model_id": "large",
+            "iterations": 2,
+            "success_rate": 0.5,
+            "claims": 2,
+            "false_claims": 1,
+            "micro_tasks": 1,
+        },
     )
-    assert found.failure_categories == ({"category": "unknown", "iterations": 1},)
-    assert [(row["files"], row["mean_iterations"]) for row in found.complexity] == [(1, 2.0), (2, 1.0)]
+    assert found.failure_categories == ({"category": "unknown", "iterations": 2},)
+    assert [(row["files"], row["mean_iterations"]) for row in found.complexity] == [(1, 3.0), (2, 1.0)]
     assert [(row["tag"], row["success_rate"], row["success_rate_level_0"]) for row in found.tags] == [
         ("edit", 1.0, 0.5),
         ("python", 1.0, 0.5),
     ]
     tokens = found.instruments["hsk.job.tokens"]
-    assert (tokens["unit"], tokens["count"], tokens["sum"]) == ("tokens", 1, 421)
-    assert found.instruments["hsk.workflow.step_duration"]["max"] == 20
+    assert (tokens["unit"], tokens["count"], tokens["sum"]) == ("tokens", 1, 728)
+    assert found.instruments["hsk.workflow.step_duration"]["max"] == 30
     assert found.instruments["hsk.job.latency"]["count"] == 1
 
 

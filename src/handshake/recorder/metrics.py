@@ -67,6 +67,8 @@ _TABLES: Mapping[str, str] = {
     "loras": """
         SELECT lora_id, model_id, count(*) AS iterations,
             round(count(*) FILTER (validation_passed) / count(*), 4) AS success_rate,
+            count(*) FILTER (claimed_complete) AS claims,
+            count(*) FILTER (claimed_complete AND NOT coalesce(validation_passed, false)) AS false_claims,
             count(DISTINCT (job_id, mt_id)) AS micro_tasks
         FROM iterations WHERE lora_id IS NOT NULL GROUP BY lora_id, model_id ORDER BY lora_id, model_id""",
     "failure_categories": """
