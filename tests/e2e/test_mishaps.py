@@ -313,10 +313,15 @@ def test_a_sha256_repository_runs_is_killed_and_goes_on(small, solver):
     small.git("fsck", "--strict")
 
 
-def test_a_reftable_repository_runs_or_is_refused_with_the_reason(small):
+def test_a_reftable_repository_runs_or_is_refused_with_the_reason(small, solver):
     """Git knows the format since 2.45; an older one refuses the repository, and so do we, in its words."""
     if as_repository(small, "--ref-format=reftable"):
+        before = len(solver.calls())
+        user = stop_at(small, "wp.commit:after")
+        (small.root / ".git" / "reftable" / "tables.list.lock").touch()  # as a git that was killed too would leave it
         small.handshake("run", WP)
+        assert len(solver.calls()) - before == 1
+        assert small.user_state() == user
         small.git("fsck")
         return
     assert as_repository(small)

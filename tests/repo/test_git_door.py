@@ -300,3 +300,13 @@ def test_without_libgit2_a_tree_is_the_same(scratch, tmp_path, object_format):
         assert {folder: small.tree(head).children(folder) for folder in folders} == wanted
         assert small.resolve("refs/heads/main") == small.branch_tip("main") == head
         assert small.resolve("refs/heads/none") is None
+
+
+def test_a_ref_whose_commit_rotted_is_a_ref_without_libgit2_too(scratch):
+    head = scratch.git("rev-parse", "HEAD")
+    place = scratch.root / ".git" / "objects" / head[:2] / head[2:]
+    place.chmod(0o644)
+    place.write_bytes(b"rotten")
+    for repo in (scratch.open(), scratch.open().by_git_alone()):
+        assert repo.ref_target("refs/heads/main") == head
+        assert repo.ref_target("refs/heads/none") is None

@@ -9,7 +9,7 @@ import pytest
 
 from handshake.domain.errors import EnvironmentProblem, StaleOwner, UsageError
 from handshake.domain.settings import Identity
-from handshake.repo.store import BlobEntry, TrackingBranch, tracked_packets
+from handshake.repo.store import BlobEntry, TrackingBranch, clear_stale_ref_lock, tracked_packets
 
 MESSAGE = "MT-002 iter 3: retry (2 of 5 tests fail) [small]\n\nHandshake-WP: WP-1\nHandshake-MT: MT-002\n"
 
@@ -139,6 +139,16 @@ def test_a_reftable_or_sha256_repository_publishes_through_git(sha256_scratch, w
     assert [row.sha for row in branch.history()] == [second, first]
     with pytest.raises(StaleOwner):
         branch.publish({"jobs/b": b"3"}, message="x", when=when, expected=first)
+
+
+def test_in_reftable_the_one_lock_of_all_refs_is_cleared_like_a_ref_s_own(scratch):
+    """`refs/heads` is a file there, so no ref has a lock beside it (git-init(1), `--ref-format`)."""
+    (scratch.root / ".git" / "reftable").mkdir()
+    lock = scratch.root / ".git" / "reftable" / "tables.list.lock"
+    repo = scratch.open()
+    assert not clear_stale_ref_lock(repo, "refs/heads/x", patience_s=0.05)
+    lock.touch()
+    assert clear_stale_ref_lock(repo, "refs/heads/x", patience_s=0.05) and not lock.exists()
 
 
 def test_a_folder_in_the_way_of_the_ref_is_said(branch, scratch, when):

@@ -75,7 +75,10 @@ def _last_sound(around: Surroundings, branch: TrackingBranch, tip: str) -> Run |
     try:
         commits = tuple(entry.sha for entry in branch.history(LOOK_BACK))
     except GitFailed:  # it has no history that can be read
-        commits = branch.earlier_tips()[:LOOK_BACK]
+        run = _first_sound(around, branch, branch.earlier_tips()[:LOOK_BACK])
+        if run is not None:
+            run.lost_tip = tip
+        return run
     run = _first_sound(around, branch, commits)
     if run is None:
         return None

@@ -176,9 +176,9 @@ class Git:
         answer = BytesIO(self.run("cat-file", "--batch", input=names_for_git(names)).stdout)
         return [next_answer(answer) for _ in names]
 
-    def text(self, *args: str, env: Mapping[str, str] | None = None) -> str:
-        """The output of a command as text, without white space around it. Raises as `run`."""
-        return self.run(*args, env=env).stdout.decode("utf-8", "surrogateescape").strip()
+    def text(self, *args: str, check: bool = True, env: Mapping[str, str] | None = None) -> str:
+        """The output of a command as text, without white space around it. Arguments and errors as `run`."""
+        return self.run(*args, check=check, env=env).stdout.decode("utf-8", "surrogateescape").strip()
 
     def names(self, *args: str, env: Mapping[str, str] | None = None) -> tuple[str, ...]:
         """The file names a command with `-z` gives. Raises as `run`."""
@@ -372,11 +372,10 @@ class Repository:
 
     def ref_target(self, ref: str) -> str | None:
         """The commit a full ref (`refs/...`) points at, or None."""
-        handle = self.pygit2
-        if handle is None:
-            return self.resolve(ref)
+        if self.pygit2 is None and not self.git.has_reader:  # the ref of a commit that rotted is there all the same
+            return self.git.text("rev-parse", "--verify", "--quiet", ref, check=False) or None
         try:
-            return str(handle.lookup_reference(ref).resolve().target)
+            return str(self.pygit2.lookup_reference(ref).resolve().target) if self.pygit2 else self.resolve(ref)
         except (KeyError, ValueError):
             return None
 

@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -37,6 +38,7 @@ __all__ = [
 _LOCK_PATIENCE_S = 5.0
 _KEPT_COMMITS = 8
 _KNOWN_TREES = 64
+_EARLIER_BY_GIT = 20
 _WP_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.|lock$|$))*")
 
 
@@ -255,7 +257,8 @@ def clear_stale_ref_lock(repo: Repository, ref: str, *, patience_s: float = 1.0)
     Returns:
         Whether one was removed.
     """
-    lock = repo.common_dir / f"{ref}.lock"
+    # a repository with reftable has one lock for all refs, held for milliseconds
+    lock = repo.common_dir / ("reftable/tables.list.lock" if repo.uses_reftable else f"{ref}.lock")
     first = _stamp(lock)
     if first is None:
         return False
@@ -271,7 +274,7 @@ def clear_stale_ref_lock(repo: Repository, ref: str, *, patience_s: float = 1.0)
 def _stamp(path: Path) -> tuple[int, int, int] | None:
     try:
         found = path.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return found.st_ino, found.st_mtime_ns, found.st_size
 
@@ -406,8 +409,13 @@ class TrackingBranch:
     def earlier_tips(self) -> tuple[str, ...]:
         """Where the branch stood before, newest first, by its reflog; nothing where git keeps none.
 
-        The file is read by us: `git reflog` reads each commit that it names, and stops at one that rotted.
+        The file is read by us: `git reflog` reads each commit that it names, and stops at one that rotted. Where
+        there is no file, in reftable, git is asked for one entry after the other.
         """
+        if self._repo.uses_reftable:
+            asked = (f"{self.ref}@{{{number}}}" for number in range(_EARLIER_BY_GIT))
+            told = (self._repo.git.run("rev-parse", "--verify", "--quiet", name, check=False) for name in asked)
+            return tuple(dict.fromkeys(one.stdout.decode().strip() for one in takewhile(lambda r: r.code == 0, told)))
         try:
             lines = (self._repo.common_dir / "logs" / self.ref).read_text(encoding="utf-8", errors="replace")
         except OSError:

@@ -273,13 +273,21 @@ class Workspace:
         if admin is None:
             return None
         named = _first_line(pointer).removeprefix("gitdir: ")
-        if not _same_place(self.path / named, admin) or _first_line(admin / "HEAD") != f"ref: {self.ref}":
+        if not _same_place(self.path / named, admin) or self._head_of(admin) != self.ref:
             return None
         if not self._repo.uses_reftable and not _same_place(
             admin / _first_line(admin / "commondir"), self._repo.common_dir
         ):
             return None
         return admin
+
+    def _head_of(self, admin: Path) -> str:
+        """The full ref that the worktree's HEAD names, or an empty word. In reftable git alone can tell."""
+        if not self._repo.uses_reftable:
+            named = _first_line(admin / "HEAD")
+            return named.removeprefix("ref: ") if named.startswith("ref: ") else ""
+        told = self._repo.git.run("symbolic-ref", "--quiet", "HEAD", check=False, env={"GIT_DIR": str(admin)})
+        return told.stdout.decode("utf-8", "surrogateescape").strip()
 
     def _admin_of(self, place: Path) -> Path | None:
         for admin in sorted((self._repo.common_dir / "worktrees").glob("*")):
