@@ -46,6 +46,8 @@ def recite(shop, reply, **more):
     (shop.root / ".handshake").mkdir()
     (shop.root / ".handshake" / "config.yaml").write_text(yaml.safe_dump(config))
     shop.drop(tiny_packet)
+    shop.git("add", "docs")
+    shop.git("commit", "-qm", "the packet")
 
 
 def test_a_reply_that_ends_at_its_limit_is_not_applied_and_counts_as_too_long(shop):
@@ -62,7 +64,7 @@ def test_a_reply_that_ends_at_its_limit_is_not_applied_and_counts_as_too_long(sh
     assert shop.git("status", "--porcelain", at=shop.worktree) == ""
 
 
-def test_an_embedded_model_does_the_work_once_it_is_trusted(shop):
+def test_an_embedded_model_does_the_work_once_it_is_trusted_and_its_run_replays_without_it(shop, make_shop, tmp_path):
     content = (shop.root.parent / "solution" / "shop" / "pricing.py").read_text()
     line = next(n for n, text in enumerate(content.splitlines(), 1) if text.startswith("VAT_PERCENT"))
     reply = REPLY.format(content=content, line=line)
@@ -78,3 +80,16 @@ def test_an_embedded_model_does_the_work_once_it_is_trusted(shop):
     assert seen["cost"] == row["execution"]["cost"] == round(spent / 1_000_000, 6)
     told = shop.handshake("doctor", code=None).stdout
     assert "reciting" in told and "16384" in told and "tokens/s" in told, told
+
+    clone = make_shop(tmp_path / "elsewhere" / "shop")
+    clone.git("remote", "add", "origin", str(shop.root))
+    clone.git("fetch", "-q", "origin")
+    clone.git("reset", "-q", "--hard", "origin/main")
+    (clone.root / ".handshake").mkdir()
+    text = (shop.root / ".handshake" / "config.yaml").read_text()
+    config = yaml.safe_load(text)
+    config["models"]["reciting"]["provider"] = "replay"
+    del config["models"]["reciting"]["file"]
+    (clone.root / ".handshake" / "config.yaml").write_text(yaml.safe_dump(config))
+    clone.handshake("run", WP)
+    assert clone.tree() == shop.tree()

@@ -14,6 +14,7 @@ from typing import Any
 from handshake.domain.modelcall import ModelReply, Sample, TokenUsage
 from handshake.loop.call import TIMEOUT_ATTEMPTS
 from handshake.loop.prepare import Prepared, StoredRequest
+from handshake.loop.recorded import NAME
 from handshake.models.replay import RecordedModel
 from handshake.models.replies import ReplyStore
 from handshake.recorder.sources import tracking_refs
@@ -45,10 +46,14 @@ class RecordedReplies:
 
     def model(self, model_id: str) -> RecordedModel:
         """What the runs knew of a model when they asked it last."""
-        asked = [stored for _, _, stored in self._steps if stored.model_id == model_id]
+        asked = [step for step in self._steps if step[2].model_id == model_id]
+        counts: dict[str, int] = {}
+        for view, folder, _ in asked:
+            counts.update((_json(view, f"{folder}/{NAME}") or {}).get("token_counts") or {})
         return RecordedModel(
-            context_window=asked[-1].context_window if asked else None,
-            takes_grammar=any(stored.sampling.grammar is not None for stored in asked),
+            context_window=asked[-1][2].context_window if asked else None,
+            takes_grammar=any(stored.sampling.grammar is not None for _, _, stored in asked),
+            token_counts=counts,
         )
 
     @cached_property

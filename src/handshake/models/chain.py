@@ -165,7 +165,7 @@ class ProviderPool:
                 f"model {model_id!r} replays a recorded run, and there is none outside of a run",
                 next_step="name another provider in .handshake/config.yaml",
             )
-        return ReplayProvider(model_id, config, self._recorded, self._recorded.model(model_id))
+        return ReplayProvider(model_id, config, self._recorded, self._recorded)
 
 
 def _resolved(level: EscalationLevel, policy: ExecutionPolicy, settings: Settings) -> ResolvedLevel:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from handshake.domain.canonical import sha256_hex
 from handshake.domain.errors import ModelFailed
 from handshake.domain.modelcall import ModelReply, ModelRequest
 from handshake.domain.settings import ModelConfig
@@ -26,6 +28,8 @@ class RecordedModel:
 
     context_window: int | None = None
     takes_grammar: bool = True
+    token_counts: Mapping[str, int] = field(default_factory=dict)
+    """Of texts, by the first 16 digits of their SHA-256, where the server's own tokenizer counted."""
 
 
 class RecordedRun(Replies, Protocol):
@@ -39,11 +43,10 @@ class RecordedRun(Replies, Protocol):
 class ReplayProvider:
     """Gives back what `store` holds; asks nobody."""
 
-    def __init__(
-        self, model_id: str, config: ModelConfig, store: Replies, recorded: RecordedModel | None = None
-    ) -> None:
-        recorded = recorded or RecordedModel()
+    def __init__(self, model_id: str, config: ModelConfig, store: Replies, run: RecordedRun | None = None) -> None:
+        recorded = run.model(model_id) if run is not None else RecordedModel()
         self._store = store
+        self._counts = recorded.token_counts
         self.facts = ModelFacts(
             model_id=model_id,
             served_as=config.model or model_id,
@@ -52,12 +55,13 @@ class ReplayProvider:
             profile=config.profile,
             supports_grammar=recorded.takes_grammar,
             supports_n=True,
-            exact_tokens=False,
+            exact_tokens=bool(recorded.token_counts),
         )
 
     def count_tokens(self, text: str) -> int:
-        """The estimate."""
-        return estimate_tokens(text)
+        """What the model's server said when it was there, else the estimate."""
+        known = self._counts.get(sha256_hex(text.encode("utf-8", "replace"))[:16]) if self._counts else None
+        return estimate_tokens(text) if known is None else known
 
     def complete(self, request: ModelRequest, on_text: OnText | None = None) -> ModelReply:
         """The recorded reply.
