@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 pytest.importorskip("xllamacpp", reason="the embedded runtime is not installed")
@@ -209,6 +211,29 @@ def test_an_embedded_model_that_was_killed_is_started_again(
         assert provider.pid != first
     finally:
         provider.close()
+
+
+HOLDS_A_MODEL = """
+import sys, time
+from handshake.domain.settings import ModelConfig
+from handshake.models.embedded import EmbeddedProvider
+provider = EmbeddedProvider("e", ModelConfig(provider="embedded", file=sys.argv[1], context_window=512))
+print(provider.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@posix
+def test_a_model_does_not_outlive_a_run_that_was_killed(model_file: Path) -> None:
+    run = subprocess.Popen([sys.executable, "-c", HOLDS_A_MODEL, str(model_file)], stdout=subprocess.PIPE, text=True)
+    assert run.stdout is not None
+    child = psutil.Process(int(run.stdout.readline()))
+    assert child.is_running()
+    run.kill()
+    run.wait()
+    run.stdout.close()
+    _, alive = psutil.wait_procs([child], timeout=10)
+    assert not alive
 
 
 def test_a_file_that_does_not_load_is_explained(tmp_path: Path) -> None:
