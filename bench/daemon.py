@@ -65,17 +65,6 @@ class Listener:
             time.sleep(look_every)
         raise SystemExit(f"{words!r} was not said: {[line for _, line in self.said[-5:]]}")
 
-    def costs(self, seconds: float) -> dict[str, float]:
-        """Processor time in per cent, how often it woke, and memory in MB, shared libraries included."""
-        began, spent, woken = time.perf_counter(), self.processor_s(), self._wakes()
-        time.sleep(seconds)
-        took = time.perf_counter() - began
-        return {
-            "cpu_percent": round(100 * (self.processor_s() - spent) / took, 3),
-            "wakes_a_minute": round(60 * (self._wakes() - woken) / took),
-            "rss_mb": round(psutil.Process(self.process.pid).memory_info().rss / 2**20, 1),
-        }
-
     def processor_s(self) -> float:
         """Its processor time so far. Linux counts nanoseconds for each thread, others hundredths of a second."""
         threads = list(Path(f"/proc/{self.process.pid}/task").glob("*/schedstat"))
@@ -84,7 +73,7 @@ class Listener:
         times = psutil.Process(self.process.pid).cpu_times()
         return times.user + times.system
 
-    def _wakes(self) -> int:
+    def wakes(self) -> int:
         """How often its threads went to sleep so far; of the first thread alone where there is no `/proc`."""
         threads = list(Path(f"/proc/{self.process.pid}/task").glob("*/status"))
         if not threads:
@@ -101,6 +90,22 @@ class Listener:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+def idle_costs(listeners: dict[str, Listener], seconds: float) -> dict[str, dict[str, float]]:
+    """Of each, over the same time: processor in per cent, how often it woke, memory in MB with shared libraries."""
+    before = {name: (time.perf_counter(), one.processor_s(), one.wakes()) for name, one in listeners.items()}
+    time.sleep(seconds)
+    found = {}
+    for name, one in listeners.items():
+        began, spent, woken = before[name]
+        took = time.perf_counter() - began
+        found[name] = {
+            "cpu_percent": round(100 * (one.processor_s() - spent) / took, 3),
+            "wakes_a_minute": round(60 * (one.wakes() - woken) / took),
+            "rss_mb": round(psutil.Process(one.process.pid).memory_info().rss / 2**20, 1),
+        }
+    return found
 
 
 class Place:
@@ -180,7 +185,8 @@ def measure(drops: int, idle: float, many: int) -> dict[str, Any]:
         bare.heard("watching")
         daemon.heard("watching")
         time.sleep(1)
-        fresh = {"daemon": daemon.costs(idle), "bare watchfiles loop": bare.costs(idle)}
+        both = {"daemon": daemon, "bare watchfiles loop": bare}
+        fresh = idle_costs(both, idle)
         found: dict[str, Any] = {"pickup": pickups(place, daemon, bare, drops)}
         if many:
             found["many"] = many_at_once(place, daemon, drops, many)
@@ -188,7 +194,7 @@ def measure(drops: int, idle: float, many: int) -> dict[str, Any]:
         refused.write_text(small_project.packet_of(refused.stem, []), encoding="utf-8")
         daemon.heard(f"{refused.stem} is refused")
         time.sleep(3)
-        found["idle"] = {"fresh": fresh, "after the runs": {"daemon": daemon.costs(idle)}}
+        found["idle"] = {"fresh": fresh, "after the runs": idle_costs(both, idle)}
         return found
     finally:
         for one in listeners:
