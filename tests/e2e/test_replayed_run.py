@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import yaml
-from run_records import TRACK, WP, end_state, small_packet
+from run_records import TRACK, WP, end_state, small_packet, tiny_packet
 
 
 def with_replay(shop):
@@ -46,3 +46,30 @@ def test_a_run_replays_in_another_clone_without_a_model(shop, make_shop, tmp_pat
     assert len(shop.server.calls()) == calls
     assert clone.git("rev-parse", TRACK) != shop.git("rev-parse", TRACK)
     assert "the same as recorded" in clone.handshake("replay", f"{WP}/MT-001/3", "--rerun").stdout
+
+
+def test_a_record_that_was_tampered_with_is_named_and_nothing_runs(shop, make_shop, tmp_path):
+    shop.serve()
+    shop.configure(levels=1)
+    shop.drop(tiny_packet)
+    shop.git("add", "docs")
+    shop.git("commit", "-qm", "the packet")
+    shop.handshake("run", WP)
+    shop.server.stop()
+    place = tmp_path / "log"
+    shop.git("worktree", "add", "-q", "--detach", str(place), TRACK)
+    [request] = place.glob("jobs/*/steps/MT-001_iter-001/request.json")
+    request.write_text("{oops")
+    hooks = ("-c", "core.hooksPath=/dev/null")
+    shop.git(*hooks, "commit", "-qam", "a hand in the log", at=place)
+
+    clone = make_shop(tmp_path / "elsewhere" / "shop")
+    tip = shop.git("rev-parse", "HEAD", at=place)
+    clone.git("fetch", "-q", str(shop.root), "main", f"{tip}:refs/remotes/origin/{TRACK}")
+    clone.git("reset", "-q", "--hard", shop.git("rev-parse", "main"))
+    (clone.root / ".handshake").mkdir()
+    (clone.root / ".handshake" / "config.yaml").write_text((shop.root / ".handshake" / "config.yaml").read_text())
+    with_replay(clone)
+    said = clone.handshake("run", WP, code=None)
+    assert said.returncode != 0 and "request.json on the tracking branch is not what Handshake records" in said.stderr
+    assert clone.git("for-each-ref", f"refs/heads/{TRACK}") == ""

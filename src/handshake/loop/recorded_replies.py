@@ -9,9 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
+from pydantic import ValidationError
+
+from handshake.domain.errors import StateCorruption
 from handshake.domain.modelcall import ModelReply, Sample, TokenUsage
+from handshake.domain.record import Record
 from handshake.loop.call import TIMEOUT_ATTEMPTS
 from handshake.loop.prepare import Prepared, StoredRequest
 from handshake.loop.recorded import NAME
@@ -22,6 +26,7 @@ from handshake.repo.git import Repository
 from handshake.repo.tree import TreeView
 
 _MOST_SAMPLES = 8
+_R = TypeVar("_R", bound=Record)
 
 
 class RecordedReplies:
@@ -63,9 +68,9 @@ class RecordedReplies:
         for view, job_id in self._jobs.values():
             for name in view.children(f"jobs/{job_id}/steps"):
                 folder = f"jobs/{job_id}/steps/{name}"
-                data = view.read(f"{folder}/request.json")
-                if data is not None:
-                    found.append((view, folder, StoredRequest.model_validate_json(data)))
+                asked = _json(view, f"{folder}/request.json")
+                if asked is not None:
+                    found.append((view, folder, _checked(StoredRequest, asked, f"{folder}/request.json")))
         return found
 
     @cached_property
@@ -106,9 +111,9 @@ def _samples(view: TreeView, folder: str) -> Iterator[Sample]:
         if data is None:
             return
         reason, _, cut = end.partition(":")
-        yield Sample.model_validate(
-            {"text": data.decode("utf-8", "replace"), "finish_reason": reason, "cut_reason": cut or None}
-        )
+        text = data.decode("utf-8", "replace")
+        row = {"text": text, "finish_reason": reason, "cut_reason": cut or None}
+        yield _checked(Sample, row, f"{folder}/edits.json")
 
 
 def _usage(view: TreeView, folder: str) -> TokenUsage:
@@ -121,5 +126,22 @@ def _usage(view: TreeView, folder: str) -> TokenUsage:
 
 def _json(view: TreeView, path: str) -> dict[str, Any] | None:
     data = view.read(path)
-    found: dict[str, Any] | None = None if data is None else json.loads(data)
+    try:
+        found: dict[str, Any] | None = None if data is None else json.loads(data)
+    except ValueError:
+        raise _unreadable(path) from None
     return found
+
+
+def _checked(record: type[_R], row: dict[str, Any], path: str) -> _R:
+    try:
+        return record.model_validate(row)
+    except ValidationError:
+        raise _unreadable(path) from None
+
+
+def _unreadable(path: str) -> StateCorruption:
+    return StateCorruption(
+        f"{path} on the tracking branch is not what Handshake records",
+        next_step=f"git log -p -- '*{path}' on that branch; or name another provider in .handshake/config.yaml",
+    )
