@@ -23,7 +23,7 @@ from handshake.repo.store import ObjectStore, TrackingBranch
 State = Literal["run", "wait", "done", "refused", "ignore", "elsewhere"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """A packet and what is to be done with it.
 

@@ -24,7 +24,7 @@ BURST_S = 5.0
 Stamp = tuple[int, int, int, int]
 
 
-@dataclass
+@dataclass(slots=True)
 class _Seen:
     stamp: Stamp
     since: float
