@@ -193,6 +193,7 @@ class Daemon:
         for found in starts if not self._stop.is_set() else ():
             self._say(f"{found.wp_id}: {'resuming' if found.resumes else 'starting'}")
             self._started[found.wp_id] = found
+            self._said_by_run.discard(found.wp_id)
             self._children.start(found.wp_id)
         self._make_known(adopted, waits)
         return [found.wp_id for found in starts]
