@@ -175,37 +175,37 @@ def test_a_killed_run_is_taken_up_by_the_living_daemon(place, solver):
     assert len(solver.calls()) - calls == 1
 
 
-def test_a_decision_is_followed_while_the_daemon_watches(shop, make_server):
+@pytest.fixture
+def stuck(shop, make_server):
+    """A packet whose model lies twice: its run comes to a hard gate, and ends well after an answer."""
     lies = [{"when": {"model": "m0", "attempt": n}, "behave": "lie"} for n in (1, 2)]
     server = make_server([*lies, {"solve": "solution"}])
     shop.borrow(server)
     shop.configure(levels=1)
     shop.drop(tiny_packet)
-    daemon = shop.start("daemon")
+    yield shop
+    server.stop()
+
+
+def test_a_decision_is_followed_while_the_daemon_watches(stuck):
+    daemon = stuck.start("daemon")
     try:
         daemon.until_said(f"{WP} waits for a human: escalation_exhausted")
         time.sleep(2.5)  # it waits, and says so once
-        shop.handshake("decide", WP, "continue", "--note", "try again")
+        stuck.handshake("decide", WP, "continue", "--note", "try again")
         daemon.until_said(f"{WP}: completed")
     finally:
         err = ended(daemon)
-        server.stop()
     assert err.count("waits for a human") == 1  # the run said it: its daemon need not
     assert err.count("resuming") == 1
 
 
-def test_a_gate_that_stood_before_is_said_once_by_the_daemon(shop, make_server):
-    lies = [{"when": {"model": "m0", "attempt": n}, "behave": "lie"} for n in (1, 2)]
-    server = make_server([*lies, {"solve": "solution"}])
-    shop.borrow(server)
-    shop.configure(levels=1)
-    shop.drop(tiny_packet)
-    shop.handshake("run", WP, code=3)
-    daemon = shop.start("daemon")
+def test_a_gate_that_stood_before_is_said_once_by_the_daemon(stuck):
+    stuck.handshake("run", WP, code=3)
+    daemon = stuck.start("daemon")
     daemon.until_said(f"{WP} waits for a human (escalation_exhausted): handshake decide {WP}")
     time.sleep(1)
     assert ended(daemon).count("waits for a human") == 1
-    server.stop()
 
 
 def test_deleting_the_packet_cancels_nothing(place):
