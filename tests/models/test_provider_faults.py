@@ -176,6 +176,19 @@ def test_a_reply_that_stalls_is_cut_with_what_came(faults, quick, a_request):
     assert reply.usage.estimated
 
 
+def test_a_reply_may_stand_still_for_half_of_its_time(faults, quick, a_request):
+    def stand_still(call):
+        call.start_stream()
+        call.text("so far")
+        faults.over.wait(0.2)
+        call.text(", and on")
+        faults.over.wait(5)
+
+    faults.script = [stand_still]
+    sample = OpenAiProvider("small", faults.config(), retry=quick).complete(a_request(timeout_s=1.6)).samples[0]
+    assert (sample.text, sample.finish_reason, sample.cut_reason) == ("so far, and on", "cut", "stall")
+
+
 def test_a_slow_reply_is_cut_when_its_time_is_over(faults, quick, a_request):
     def slow(call):
         call.start_stream()

@@ -11,6 +11,7 @@ from typing import Any
 from handshake.models.children import announce, child_settings
 
 _PROMPT_CACHE_MIB = 256
+_BATCH_TOKENS = 512
 
 
 def serve(settings: dict[str, Any], ready: Path) -> None:
@@ -29,6 +30,8 @@ def serve(settings: dict[str, Any], ready: Path) -> None:
     params.n_ctx = settings["context_window"] + (settings["samples"] - 1) * settings["max_output_tokens"]
     params.cpuparams.n_threads = settings["threads"]
     params.cpuparams_batch.n_threads = settings["threads"]
+    # the others' replies stand still while one batch of a prompt is read
+    params.n_batch = params.n_ubatch = _BATCH_TOKENS
     params.cache_ram_mib = _PROMPT_CACHE_MIB
     params.ui = False
     params.endpoint_slots = False

@@ -48,6 +48,8 @@ class OpenAiProvider:
 
     Args:
         api_key: a key of ours (embedded server); else `config.api_key_env` is read at each call.
+        stall_s: seconds; None is half of a request's time, for a server without a graphics card that reads
+            somebody else's long prompt meanwhile says nothing for a minute, and its reply is good.
 
     Raises:
         ModelFailed: nothing answers, the key is refused, or the model or its adapter is not served.
@@ -62,7 +64,7 @@ class OpenAiProvider:
         clock: Clock | None = None,
         retry: RetryRule | None = None,
         api_key: str | None = None,
-        stall_s: float = 30.0,
+        stall_s: float | None = None,
     ) -> None:
         self._config = config
         self._clock = clock or SystemClock()
@@ -150,7 +152,8 @@ class OpenAiProvider:
         try:
             with self._streamed(body, request.timeout_s) as answer:
                 self._refuse_status(answer, count)
-                watchdog = Watchdog(_socket_of(answer), request.timeout_s, self._stall_s)
+                stall_s = request.timeout_s / 2 if self._stall_s is None else self._stall_s
+                watchdog = Watchdog(_socket_of(answer), request.timeout_s, stall_s)
                 with watchdog:
                     self._read(answer, collector, watchdog)
         except httpx.TimeoutException:
