@@ -1,12 +1,14 @@
 """What a small model gets done with Handshake and with aider: twenty small tasks, several seeds, one server.
 
     python bench/small_models.py --aider VENV/bin/aider [--model NAME] [--seeds N] [--tasks N] [--json FILE]
+                                 [--server URL] [--jobs N]
 
 Each task is a small repository with a failing test. Handshake gets it as a packet, aider as a message with the same
 words, the same files, and the tests to read and to run (`--auto-test`); both may try four times (aider's own limit of
 three reflections, `max_iterations_per_mt: 4`). The same llama.cpp server answers both, through a proxy that
 counts tokens and holds every reply to the same length. A task passes if its tests pass afterwards, on the WP branch
 or in aider's folder, with the test file as it was. Without `--aider` only Handshake's rows are made.
+`--server` names a llama.cpp server that runs already; one built for this processor is faster than the embedded wheel.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +39,16 @@ sys.path.insert(0, str(Path(__file__).parent))
 from counting_proxy import CountingProxy
 
 WP_ID = "WP-1-Small-Task-v1"
-WINDOW, MOST_TOKENS, TRIES = 8192, 1024, 4
+WINDOW, MOST_TOKENS, TRIES = 8192, 512, 4
+_KEY = "bench"
+_SHOWN = ("task", "how", "seed", "passed", "tries", "seconds")
+# what aider prints when a try came to nothing
+_AIDER_SAYS = {
+    "edit form not kept": "did not conform to the edit format",
+    "lines to replace not found": "failed to match!",
+    "cut off at the token limit": "has hit a token limit!",
+    "tests failed": "FAILED (",
+}
 TEST_FILE = "tests/test_task.py"
 CHECK = [sys.executable, "-m", "unittest", "-q", "tests.test_task"]
 _PACKET = Path(__file__).with_name("small_packet.md")
@@ -133,11 +146,16 @@ def run_handshake(
     subprocess.run(
         ["git", "clone", "-q", "-b", f"feat/{WP_ID}", str(root), str(tree)], check=True, capture_output=True
     )
+    measured = subprocess.run(
+        [*command, "metrics", "--json"], capture_output=True, text=True, check=False, env=environment(root)
+    )
+    failures = {row["category"]: row["iterations"] for row in json.loads(measured.stdout)["failure_categories"]}
     said = ended.stderr.strip().splitlines()[-1][:200] if ended.stderr.strip() else ""
     return {
         "passed": tests_pass(task, tree),
         "claimed": ended.returncode == 0,
         "tries": run["iterations"],
+        "failures": failures,
         "said": said,
     }
 
@@ -161,7 +179,17 @@ def run_aider(
         *("--model", name, "--edit-format", form, "--openai-api-base", f"{address}/v1", "--openai-api-key", "none"),
         *("--model-settings-file", str(settings), "--model-metadata-file", str(facts)),
         *("--yes-always", "--no-check-update", "--analytics-disable", "--no-show-model-warnings", "--no-pretty"),
-        *("--no-stream", "--no-gitignore", "--no-auto-lint", "--map-tokens", "0", "--no-detect-urls"),
+        *(
+            "--no-stream",
+            "--no-gitignore",
+            "--no-auto-lint",
+            "--no-auto-commits",
+            "--no-dirty-commits",
+            "--map-tokens",
+            "0",
+            "--no-detect-urls",
+        ),
+        *("--max-chat-history-tokens", str(WINDOW)),
         *("--auto-test", "--test-cmd", " ".join(CHECK), "--read", TEST_FILE, "--message", message),
         *in_scope(task),
     ]
@@ -174,8 +202,9 @@ def run_aider(
         check=False,
         env=environment(root),
     )
+    failures = {why: done.stdout.count(words) for why, words in _AIDER_SAYS.items() if words in done.stdout}
     said = " ".join(done.stdout.split())[-200:]
-    return {"passed": tests_pass(task, root), "claimed": None, "tries": None, "said": said}
+    return {"passed": tests_pass(task, root), "claimed": None, "tries": None, "failures": failures, "said": said}
 
 
 def environment(root: Path) -> dict[str, str]:
@@ -193,20 +222,39 @@ def environment(root: Path) -> dict[str, str]:
         **kept,
         **identity,
         "HOME": str(home),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         "XDG_CONFIG_HOME": str(home),
         "XDG_STATE_HOME": str(home / "state"),
     }
 
 
-def one_run(
-    task: dict[str, Any], how: str, seed: int, proxy: CountingProxy, options: argparse.Namespace
-) -> dict[str, Any]:
+@contextmanager
+def served(options: argparse.Namespace) -> Iterator[str]:
+    """The address of a server of the model: the one that was named, or the embedded one."""
+    if options.server:
+        yield options.server
+        return
+    found = installed_model(options.model)
+    if found is None:
+        sys.exit(f"{options.model} is not installed: handshake model install {options.model}")
+    settings = {"file": str(found.path), "name": options.model, "api_key": _KEY, "context_window": WINDOW}
+    settings |= {"samples": options.samples, "max_output_tokens": MOST_TOKENS, "threads": os.cpu_count() or 2}
+    child = start_serving(
+        "handshake.models.embedded_server", settings, what=options.model, clock=SystemClock(), mend=""
+    )
+    try:
+        yield child.address
+    finally:
+        child.close()
+
+
+def one_run(task: dict[str, Any], how: str, seed: int, server: str, options: argparse.Namespace) -> dict[str, Any]:
     """One task, one seed, one way; figures and tokens."""
     folder = Path(tempfile.mkdtemp(prefix="handshake-small-"))
     root = folder / "project"
+    proxy = CountingProxy(server, _KEY, MOST_TOKENS)
     try:
         make_repository(task, root)
-        proxy.take()
         began = time.monotonic()
         if how == "handshake":
             row = run_handshake(task, root, proxy.address, seed, options)
@@ -221,6 +269,7 @@ def one_run(
             "seconds": round(time.monotonic() - began, 1),
         }
     finally:
+        proxy.close()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -249,6 +298,15 @@ def table(rows: list[dict[str, Any]]) -> Iterator[str]:
         yield f"| {title}, mean of a run | " + " | ".join(means) + " |"
 
 
+def failures(rows: list[dict[str, Any]], how: str) -> Counter[str]:
+    """Why tries came to nothing, each with how often."""
+    counted: Counter[str] = Counter()
+    for row in rows:
+        if row["how"] == how:
+            counted.update(row["failures"])
+    return counted
+
+
 def main() -> int:
     """Run everything and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -258,49 +316,41 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--tasks", type=int, default=20, help="only so many of the tasks, spread over the kinds")
     parser.add_argument("--samples", type=int, default=4, help="Handshake's samples for one prompt")
+    parser.add_argument("--only", action="append", help="only this way (may be given again)")
+    parser.add_argument("--server", help="the address of a llama.cpp server that serves --model")
+    parser.add_argument("--jobs", type=int, default=1, help="so many runs at a time")
     parser.add_argument(
         "--json", type=Path, help="append each run to this file as a line, and go on from what is there"
     )
     options = parser.parse_args()
-    found = installed_model(options.model)
-    if found is None:
-        parser.error(f"{options.model} is not installed: handshake model install {options.model}")
     tasks = read_tasks()
     tasks = tasks[:: max(1, len(tasks) // options.tasks)][: options.tasks]
     ways = ["handshake", *(["aider whole", "aider diff"] if options.aider else [])]
+    ways = [how for how in ways if not options.only or how in options.only]
     rows = (
         [json.loads(line) for line in options.json.read_text().splitlines()]
         if options.json and options.json.exists()
         else []
     )
     known = {(row["task"], row["how"], row["seed"]) for row in rows}
-    settings = {"file": str(found.path), "name": options.model, "api_key": "bench", "context_window": WINDOW}
-    settings |= {"samples": options.samples, "max_output_tokens": MOST_TOKENS, "threads": os.cpu_count() or 2}
-    child = start_serving(
-        "handshake.models.embedded_server", settings, what=options.model, clock=SystemClock(), mend=""
-    )
-    proxy = CountingProxy(child.address, "bench", MOST_TOKENS)
-    try:
-        for seed in range(options.seeds):
-            for task in tasks:
-                for how in ways:
-                    if (task["name"], how, seed) in known:
-                        continue
-                    rows.append(one_run(task, how, seed, proxy, options))
-                    print(
-                        "  ".join(
-                            f"{key}={rows[-1][key]}" for key in ("task", "how", "seed", "passed", "tries", "seconds")
-                        ),
-                        flush=True,
-                    )
-                    if options.json:
-                        with options.json.open("a") as file:
-                            file.write(json.dumps(rows[-1]) + "\n")
-    finally:
-        proxy.close()
-        child.close()
+    wanted = [
+        (task, how, seed)
+        for seed in range(options.seeds)
+        for task in tasks
+        for how in ways
+        if (task["name"], how, seed) not in known
+    ]
+    with served(options) as server, ThreadPoolExecutor(options.jobs) as pool:
+        for row in pool.map(lambda one: one_run(*one, server, options), wanted):
+            rows.append(row)
+            print("  ".join(f"{key}={row[key]}" for key in _SHOWN), flush=True)
+            if options.json:
+                with options.json.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
     print("\n".join(table(rows)))
     lied = Counter(row["how"] for row in rows if row["claimed"] and not row["passed"])
+    for how in dict.fromkeys(row["how"] for row in rows):
+        print(f"{how}: tries that came to nothing: {dict(failures(rows, how)) or 'none'}")
     print(f"claimed and not true: {dict(lied) or 'none'}")
     return 0
 

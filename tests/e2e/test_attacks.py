@@ -316,3 +316,28 @@ def test_a_file_comes_back_much_shorter_only_where_the_packet_asks_for_it(shop, 
         assert row["outcome"]["validation_passed"]
     else:
         assert "has 8 lines where the file has 28" in row["outcome"]["error_summary"]
+
+
+def test_a_reply_that_forgets_a_function_changes_nothing_and_is_told_which(shop, make_server):
+    both = GOOD.replace("19", "20") + "\n\ndef net(gross_price: int) -> int:\n    return gross_price\n"
+    (shop.root / "shop" / "pricing.py").write_text(both)
+    tests = shop.root / "tests" / "test_pricing.py"
+    tests.write_text(tests.read_text().replace("import gross\n", "import gross, net\n"))
+    shop.git("commit", "-qam", "a second function")
+    again = {
+        "when": {"contains": "left out `net`"},
+        "reply": edit("shop/pricing.py", both.replace("20", "19")) + claim(),
+    }
+    served = make_server([again, {"reply": edit("shop/pricing.py", GOOD) + claim()}])
+    shop.borrow(served)
+    try:
+        shop.drop(code_and_tests)
+        shop.served_by("m", policy={"max_iterations_per_mt": 2}, profile="standard")
+        shop.handshake("run", WP, code=3)  # the whole plan asks for more than this file
+    finally:
+        served.stop()
+    first, second = shop.event_rows("FR-EVT-MT-003")
+    assert first["outcome"]["failure_category"] == "incomplete_implementation"
+    assert "left out `net`" in first["outcome"]["error_summary"]
+    assert second["outcome"]["validation_passed"]
+    assert "def net" in shop.git("show", f"{BRANCH}:shop/pricing.py")

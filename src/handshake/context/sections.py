@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -133,6 +134,14 @@ def landmarks(source: SourceFile | None) -> str:
     return ", ".join(f"`{block.name}` {block.start}-{block.end}" for block in named[:LANDMARKS_SHOWN])
 
 
+def kept_names(source: SourceFile | None, goal: str) -> str:
+    """The definitions of a file that its task does not speak of, e.g. "`mean`, `spread`": they are to stay."""
+    spoken_of = set(re.findall(r"\w+", goal))
+    named = [block.name for block in blocks_of(source) if block.name] if source is not None else []
+    kept = [name for name in dict.fromkeys(named) if not spoken_of & set(name.split("."))]
+    return ", ".join(f"`{name}`" for name in kept) if len(kept) <= LANDMARKS_SHOWN else ""
+
+
 def completion_section(
     request: ContextRequest,
     templates: Templates,
@@ -146,6 +155,7 @@ def completion_section(
     writable paths that do not exist yet.
     """
     goals = [row["text"] for row in done_rows(request)]
+    goal = "; ".join(goal.rstrip(".") for goal in goals) + "."
     return templates.render(
         "completion",
         mt=request.mt,
@@ -156,12 +166,13 @@ def completion_section(
                 "exists": path not in missing,
                 "line_count": len(shown_whole[path].lines) if path in shown_whole else 0,
                 "landmarks": landmarks(shown_whole.get(path)),
+                "keeps": kept_names(shown_whole.get(path), goal),
             }
             for path, form in forms.items()
         ],
         done=done_rows(request),
         evidence_path=next(iter(forms), "path"),
-        goal="; ".join(goal.rstrip(".") for goal in goals) + ".",
+        goal=goal,
         frame_given=request.frame_given and len(request.mt.files.writable) == 1,
         has_previous=request.previous is not None,
         checks_passed=request.previous is not None and request.previous.checks_passed,

@@ -23,6 +23,7 @@ from handshake.domain.reply import (
 from handshake.gates.failures import failure_category
 from handshake.loop.broken_machine import refuse_broken_machine
 from handshake.loop.equipment import Equipment
+from handshake.loop.left_out import left_out
 from handshake.loop.prepare import Prepared
 from handshake.loop.run import Run
 from handshake.loop.validate import Files, Grounds, validate
@@ -139,6 +140,10 @@ def _try(
         return Attempt(number, parsed, outcomes, files, None, problem=parsed.signal.malformed)
     verdict = validate(run, equipment, grounds, parsed.signal, files, number)
     _announce(run, mt, prepared, verdict)
+    if not all(result.passed for result in verdict.spec_results) and not asks_for_deletion(mt):
+        criteria = " ".join(criterion.description for criterion in mt.done)
+        if gone := left_out(parsed.edits, before, files, criteria):
+            return _taken_back(number, before, parsed, outcomes, gone)
     return Attempt(
         number, parsed, outcomes, files, verdict, "; ".join(verdict.reasons) or None, verdict.failure_category
     )
@@ -159,6 +164,24 @@ def _nothing(
     category: FailureCategory = FailureCategory.INCOMPLETE_IMPLEMENTATION,
 ) -> Attempt:
     return Attempt(number, parsed, (), dict(before), None, problem, category)
+
+
+def _taken_back(
+    number: int,
+    before: Files,
+    parsed: ParsedReply,
+    outcomes: tuple[EditOutcome, ...],
+    gone: dict[str, str],
+) -> Attempt:
+    """The edits lost code and the checks fail: the files stay as they were, and the next prompt says what is lost."""
+    lost = {"applied": False, "changed": False, "category": "elision"}
+    told = tuple(
+        outcome.model_copy(update={**lost, "error": gone.get(outcome.path, "not kept: the reply left code out")})
+        for outcome in outcomes
+    )
+    problem = "; ".join(f"{path}: {what}" for path, what in gone.items())
+    kind = FailureCategory.INCOMPLETE_IMPLEMENTATION
+    return Attempt(number, parsed, told, dict(before), None, problem, kind)
 
 
 def _apply(
