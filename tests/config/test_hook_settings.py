@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from handshake.config.hook_settings import hook_settings
 from handshake.config.loading import load_settings, read_repository_file
 from handshake.config.places import cache_folder
 from handshake.config.trust import trust
-from handshake.domain.errors import ConfigError
+from handshake.domain.errors import ConfigError, EnvironmentProblem
 from handshake.domain.gate_settings import GateSettings, HookSettings
 from handshake.domain.settings import Settings
 
@@ -146,6 +147,49 @@ def test_an_unreadable_file_is_refused(place: Place) -> None:
         place.ask()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links to devices and pipes")
+@pytest.mark.parametrize("target", ["/dev/zero", "pipe", "large"])
+def test_a_file_without_end_is_refused_and_not_read(place: Place, target: str) -> None:
+    os.mkfifo(place.repo / "pipe")
+    with (place.repo / "large").open("wb") as large:
+        large.truncate(1 << 33)
+    place.file.symlink_to(place.repo / target)
+    with pytest.raises(ConfigError, match=r"config\.yaml: (it is not a regular file|File too large)"):
+        place.ask()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="owners and modes")
+@pytest.mark.parametrize("how", ["written by others", "of another", "a pipe"])
+def test_what_others_may_have_kept_is_read_anew(
+    place: Place, loads: list[Path], how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.file.write_text("governance: {mode: strict}\n")
+    place.ask()
+    [file] = [path for path in place.kept() if path.is_file()]
+    file.write_text(file.read_text().replace('"strict"', '"standard"'))
+    if how == "written by others":
+        file.chmod(0o666)
+    elif how == "of another":
+        monkeypatch.setattr("os.geteuid", lambda: file.stat().st_uid + 1)
+    else:
+        file.unlink()
+        os.mkfifo(file, 0o600)
+    found = place.ask()
+    assert found.governance.mode == "strict"
+    assert len(loads) == 2
+
+
+def test_a_user_without_a_home_hears_of_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nowhere)
+    place.env.pop("XDG_CONFIG_HOME")
+    with pytest.raises(EnvironmentProblem, match="no home folder") as caught:
+        place.ask()
+    assert caught.value.next_step == "set HOME or XDG_CONFIG_HOME"
+
+
 def test_a_folder_that_cannot_be_entered_is_no_missing_file(place: Place) -> None:
     place.file.parent.rmdir()
     place.file.parent.symlink_to(place.file.parent.name)
@@ -162,7 +206,7 @@ def test_validators_need_the_whole(place: Place, loads: list[Path]) -> None:
     assert (len(loads), place.kept()) == (2, [])
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"read": 1}', "null", "\0"])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"read": 1}', "null", "\0", "[" * 100_000])
 def test_what_is_kept_and_spoilt_is_read_anew(place: Place, loads: list[Path], text: str) -> None:
     place.file.write_text("base_branch: trunk\n")
     place.ask()

@@ -22,6 +22,7 @@ from handshake.config.places import (
     REPOSITORY_FILE,
     TRUST_VARIABLE,
     cache_folder,
+    read_settings,
     trust_file,
     user_config_file,
 )
@@ -92,7 +93,7 @@ def _digest(repo_root: Path, env: Mapping[str, str]) -> str | None:
 
 def _bytes(file: Path) -> bytes | None:
     try:
-        return file.read_bytes()
+        return read_settings(file)
     except (FileNotFoundError, NotADirectoryError):
         return None
 
@@ -110,7 +111,9 @@ def _kept(place: Path, read: str) -> HookSettings | None:
     import json
 
     try:
-        value = json.loads(place.read_bytes())
+        if _may_be_others(place):
+            return None
+        value = json.loads(read_settings(place))
         if value["read"] != read:
             return None
         return HookSettings(
@@ -119,8 +122,16 @@ def _kept(place: Path, read: str) -> HookSettings | None:
             governance=Governance(**value["governance"]),
             tracking=Tracking(**value["tracking"]),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None  # nothing is lost: the whole is read
+
+
+def _may_be_others(place: Path) -> bool:
+    """Whether another user wrote it or may have: a cache folder can be shared. Windows guards the user's folders."""
+    if os.name == "nt":
+        return False
+    found = place.lstat()
+    return found.st_uid != os.geteuid() or bool(found.st_mode & 0o022)
 
 
 def _keep(place: Path, read: str, settings: Settings) -> None:
@@ -134,6 +145,7 @@ def _keep(place: Path, read: str, settings: Settings) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
             half.write_text(text + "\n", encoding="utf-8")
+            half.chmod(0o600)
             half.replace(place)
         finally:
             half.unlink(missing_ok=True)

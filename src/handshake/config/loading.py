@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from handshake.config.places import NO_SETTINGS, PREFIX, REPOSITORY_FILE, user_config_file
+from handshake.config.places import NO_SETTINGS, PREFIX, REPOSITORY_FILE, read_settings, user_config_file
 from handshake.config.trust import dropped_untrusted, refuse_untrusted, untrusted_keys
 from handshake.config.yaml_text import KeyPath, ReadYaml, dotted, read_word, read_yaml
 from handshake.domain.errors import ConfigError
@@ -118,7 +118,7 @@ def read_repository_file(repo_root: Path) -> dict[str, Any]:
 
 def _read_file(path: Path, name: str) -> ReadYaml | None:
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_settings(path).decode("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         return None
     except UnicodeDecodeError as error:

@@ -5,15 +5,21 @@ They are platformdirs' folders. On Linux they are named here without its import:
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+
+from handshake.domain.errors import EnvironmentProblem
 
 REPOSITORY_FILE = ".handshake/config.yaml"
 # beside the configuration: what engines may do, so it can widen what a command may
 REGISTRY_FILE = ".handshake/mechanical_engines.json"
 PREFIX = "HANDSHAKE_"
 TRUST_VARIABLE = "HANDSHAKE_TRUST"
+_MOST_BYTES = 4 << 20
 
 # Variables that are no settings: switches of the process itself.
 NO_SETTINGS = frozenset(
@@ -37,10 +43,35 @@ def cache_folder(env: Mapping[str, str]) -> Path:
     return _folder("cache", "XDG_CACHE_HOME", ".cache", env)
 
 
+def read_settings(file: Path) -> bytes:
+    """A settings file's bytes. It may be a stranger's link to `/dev/zero`: then there is no end to read to.
+
+    Raises:
+        OSError: it cannot be read, is no regular file, or is larger than any settings are.
+    """
+    # opening a pipe would wait for its writer; Windows has no such files, and would change line ends
+    handle = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(file))
+        if found.st_size > _MOST_BYTES:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(file))
+        with os.fdopen(handle, "rb", closefd=False) as opened:
+            return opened.read()
+    finally:
+        os.close(handle)
+
+
 def _folder(kind: str, variable: str, usual: str, env: Mapping[str, str]) -> Path:
     if sys.platform in ("win32", "darwin"):
         import platformdirs
 
         return Path(getattr(platformdirs, f"user_{kind}_dir")("handshake", appauthor=False))
     home = env.get(variable, "").strip()
-    return (Path(home) if home else Path.home() / usual) / "handshake"
+    if home:
+        return Path(home) / "handshake"
+    try:
+        return Path.home() / usual / "handshake"
+    except RuntimeError:  # a user without an entry in the password file, as in a container
+        raise EnvironmentProblem("this user has no home folder", next_step=f"set HOME or {variable}") from None
