@@ -347,8 +347,14 @@ def test_governance_commands_are_known() -> None:
         b"- " * 300_000,
         b"".join(b" " * n + b"- a\n" for n in range(2_000)),
         b"\0" * 1_000_000,
+        b"## SCOPE\n" * 150_000,
+        b"### DONE_MEANS\n" + b"".join(b"- c %d\n" % n for n in range(150_000)),
+        b"### TEST_PLAN\n```\n" + b"pytest \\\n" * 500_000 + b"```\n",
     ],
-    ids=["fences", "lists", "prose", "blanks", "backticks", "mangled", "comments", "bullets", "deep", "nul"],
+    ids=[
+        *("fences", "lists", "prose", "blanks", "backticks", "mangled", "comments", "bullets", "deep", "nul"),
+        *("sections", "criteria", "continued"),
+    ],
 )
 def test_a_huge_or_hostile_packet_is_answered_in_seconds(data: bytes) -> None:
     start = time.monotonic()

@@ -55,20 +55,21 @@ def _of_fence(body: list[tuple[int, str]], info: str) -> list[tuple[int, str]]:
     language = info.split(maxsplit=1)[0].lower().strip("{}.") if info.split() else ""
     prompts_only = language in _PROMPT_LANGUAGES and any(text.lstrip().startswith("$ ") for _, text in body)
     found: list[tuple[int, str]] = []
-    started, so_far = -1, ""
+    started = -1
+    so_far: list[str] = []
     for number, text in body:
         part = text.strip()
         if part.startswith("#") or (not so_far and (not part or (prompts_only and not part.startswith("$ ")))):
             continue
         if not so_far:
             started, part = number, part.removeprefix("$ ").strip()
-        so_far = f"{so_far} {part}".strip()
-        if so_far.endswith("\\") and not so_far.endswith("\\\\"):
-            so_far = so_far[:-1].rstrip()
-            continue
-        found.append((started, without_comment(so_far)))
-        so_far = ""
-    found.append((started, without_comment(so_far)))
+        goes_on = part.endswith("\\") and not part.endswith("\\\\")
+        part = part[:-1].rstrip() if goes_on else part
+        so_far += [part] if part else []
+        if not goes_on:
+            found.append((started, without_comment(" ".join(so_far))))
+            so_far = []
+    found.append((started, without_comment(" ".join(so_far))))
     return [(number, command) for number, command in found if command]
 
 

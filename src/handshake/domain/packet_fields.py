@@ -307,7 +307,7 @@ def _read_done(lines: PacketLines, before_reports: range, remarks: Remarks) -> t
             )
             return ()
         place, items = found.line, found.items
-    criteria: list[str] = []
+    criteria: dict[str, None] = {}
     for item in items:
         text = item.full_text()
         if item.indent < 0:
@@ -318,7 +318,7 @@ def _read_done(lines: PacketLines, before_reports: range, remarks: Remarks) -> t
         if text in criteria:
             remarks.warning("HSK-PKT-DONE", item.line, "this criterion stands twice", "keep one")
             continue
-        criteria.append(text)
+        criteria[text] = None
     if not criteria:
         remarks.error("HSK-PKT-DONE", place, "DONE_MEANS names no criterion", "say what must be true, one an item")
     return tuple(criteria)

@@ -98,7 +98,8 @@ class PacketLines:
 
     def _end_of(self, position: int) -> int:
         level = self.headings[position].level
-        for heading in self.headings[position + 1 :]:
+        for later in range(position + 1, len(self.headings)):
+            heading = self.headings[later]
             if heading.level <= level or heading.section is not None:
                 return heading.line
         return len(self.texts)
