@@ -114,6 +114,21 @@ def test_manifest_write_drops_what_did_not_change_and_touches_nothing_else(work,
     assert [entry.target_file for entry in packet.manifest] == ["lib/new file.txt"]
 
 
+def test_manifest_write_says_what_it_did_not_look_at(work, run) -> None:
+    work.git("reset", "-q")
+    names = "git add src/app.py"
+    assert names in run("manifest", "write", WP, code=2)
+    work.git("add", "src")
+    assert "not looked at" not in run("manifest", "write", WP)
+    work.git("commit", "-qam", "work")
+    work.write("src/app.py", work.read("src/app.py") + b"and more\n")
+    (work.root / "src/a b.py").write_text("new, and git commit -a leaves it out\n")
+    said = run("manifest", "write", WP)
+    assert "not looked at, because not staged: src/app.py. If they belong to it: git add them" in said
+    assert json.loads(run("manifest", "write", WP, "--json"))["not_staged"] == ["src/app.py"]
+    assert "not looked at" not in run("manifest", "write", WP, "--range", "main..HEAD")
+
+
 def test_packet_fix_adds_the_template_once_and_pre_work_is_content(work, run) -> None:
     before = work.read(PATH)
     assert "HSK-PRE-MANIFEST" in run("pre-work", WP, code=1)

@@ -223,6 +223,8 @@ def test_a_push_by_another_name_is_judged(hooked, tmp_path) -> None:
     hooked.git("add", "-A")
     hooked.git("commit", "-q", "--no-verify", "-m", "work without a manifest")
     refused(hooked.try_git("push", "-q", "origin", f"HEAD^{{/work without}}:refs/heads/{BRANCH}"), "C701-G05")
+    for head in ("HEAD", "@"):
+        refused(hooked.try_git("push", "-q", "origin", f"{head}:refs/for/main"), "C701-G05")
     latin = os.fsdecode(b"caf\xe9")
     assert hooked.try_git("push", "-q", "origin", f"main:refs/heads/{latin}").returncode == 0
     refused(hooked.try_git("push", "-q", "origin", f"HEAD:refs/heads/{BRANCH}", f"main:{latin}2"), "C701-G05")
@@ -255,6 +257,19 @@ def test_the_base_branch_may_be_merged_into_a_wp_branch(hooked) -> None:
     handshake(hooked, "manifest", "write", WP)
     hooked.git("add", "-A")
     assert hooked.try_git("commit", "-qm", "merge").returncode == 0
+
+
+@pytest.mark.parametrize("namespace", ["handshake/track", "runs/log"])
+def test_a_log_may_be_pushed_into_a_clone_that_has_the_hooks(hooked, tmp_path, namespace: str) -> None:
+    if namespace != "handshake/track":
+        hooked.write(".handshake/config.yaml", f"tracking: {{namespace: {namespace}}}\n")
+    subprocess.run(["git", "clone", "-q", str(hooked.root), str(tmp_path / "other")], check=True)
+    there = hooked.moved_to(tmp_path / "other")
+    there.git("commit", "-q", "--allow-empty", "-m", "more")
+    log = f"refs/heads/{namespace}/{WP}"
+    first = there.try_git("push", "-q", "origin", f"HEAD^:{log}")
+    assert first.returncode == 0, first.stderr
+    refused(there.try_git("push", "-q", "origin", f"HEAD:{log}"), "HSK-TRACK", "handshake decide")
 
 
 @pytest.mark.parametrize("namespace", ["handshake/track", "runs/log"])

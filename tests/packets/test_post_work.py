@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from handshake.domain.errors import EnvironmentProblem
 from handshake.domain.packet import ManifestEntry
 from handshake.domain.packet_edit import with_manifest
 from handshake.domain.packet_manifest import GATE_CODES
@@ -569,6 +570,31 @@ def test_thousands_of_blocks_on_one_file_are_judged_in_time(project) -> None:
     project.commit("one block lost its line")
     assert any("lines 5000 to 5000 changed outside the window" in line for line in judge(project))
     assert time.monotonic() - began < 60
+
+
+def test_a_replaced_object_changes_no_verdict(project) -> None:
+    signed = project.read(project.packet_path)
+    wider = signed.replace(b"IN_SCOPE_PATHS:\n", b"IN_SCOPE_PATHS:\n  - more.py\n", 1)
+    assert wider != signed
+    project.write("more.py", b"out = 1\n")
+    finish(project)
+    by_git = project.repo.by_git_alone()
+    new = project.git("hash-object", "-w", "--stdin", data=wider)
+    project.git("replace", project.git("rev-parse", f"{BASE}:{project.packet_path}"), new)
+    found = post_work(by_git, BASE, "HEAD", project.packet_path)
+    assert "more.py is not in IN_SCOPE_PATHS" in [finding.what for finding in found]
+
+
+def test_an_object_that_git_has_lost_is_no_empty_file(project) -> None:
+    project.write("src/data.bin", b"\0old")
+    project.commit("before")
+    base = project.git("rev-parse", "HEAD").strip()
+    lost = project.git("rev-parse", "HEAD:src/data.bin").strip()
+    project.write("src/data.bin", b"\0new")
+    finish(project)
+    (project.root / ".git/objects" / lost[:2] / lost[2:]).unlink()
+    with pytest.raises(EnvironmentProblem, match=f"lost the object {lost}"):
+        changes_between(project.repo, base, "HEAD")
 
 
 def test_a_large_binary_file_needs_no_patch(project) -> None:

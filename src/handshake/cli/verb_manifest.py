@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from handshake.cli.options import Json, open_surroundings, write, write_json
 from handshake.domain.errors import UsageError
+
+if TYPE_CHECKING:
+    from handshake.repo.git import Repository
 
 group = typer.Typer(help="The validation manifest of a packet.", no_args_is_help=True)
 
@@ -42,9 +47,12 @@ def write_manifest(
     chosen = judged_range(around.repo, around.settings.base_branch, asked)
     changes = changes_between(around.repo, chosen.base, chosen.head) if chosen else ()
     entries = manifest_entries(change for change in changes if change.path != path)
+    # what `git commit -a` would take along is not in the index yet, where we look
+    unstaged = [name for name in _changed_on_disk(around.repo) if name != path] if asked is None else []
     if chosen is None or not changes:
         raise UsageError(
-            f"nothing changed since {around.settings.base_branch}", next_step="git add what belongs to the work"
+            f"nothing is staged, and nothing changed since {around.settings.base_branch}",
+            next_step=f"git add {_named(unstaged)}" if unstaged else "git add what belongs to the work",
         )
     data = file.read_bytes()
     written = {entry.target_file for entry in entries}
@@ -52,12 +60,34 @@ def write_manifest(
     edited = with_manifest(data, entries, drop=old - written)
     if edited != data:
         write_durably(file, edited)
-    done = {"path": path, "files": sorted(written), "dropped": sorted(old - written), "changed": edited != data}
+    done = {
+        "path": path,
+        "files": sorted(written),
+        "dropped": sorted(old - written),
+        "changed": edited != data,
+        "not_staged": unstaged,
+    }
     if as_json:
         write_json({"wp_id": wp_id, "base": chosen.base, "staged": chosen.staged, **done})
     else:
         what = "wrote" if edited != data else "kept"
         write(f"{what} {len(entries)} blocks in {path}. Next: git add {path}")
+        if unstaged:
+            write(
+                f"not looked at, because not staged: {_named(unstaged)}. If they belong to it: git add them,"
+                f" then handshake manifest write {wp_id}"
+            )
+
+
+def _changed_on_disk(repo: Repository) -> list[str]:
+    """Tracked files whose content is not that of the index, sorted."""
+    rows = repo.git.names("status", "--porcelain", "--no-renames", "--untracked-files=no", "-z")
+    return sorted(row[3:] for row in rows if row[1] not in " ?!")
+
+
+def _named(paths: list[str]) -> str:
+    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+    return " ".join(shlex.quote(path) for path in paths[:3]) + more
 
 
 def cor701_sha(

@@ -228,7 +228,13 @@ def _rows(raw: bytes) -> Iterator[_Row]:
 def _content(blobs: dict[str, bytes], sha: str, mode: int) -> bytes | None:
     if mode == 0:
         return None
-    return f"Subproject commit {sha}\n".encode() if mode == SUBMODULE else blobs.get(sha, b"")
+    if mode == SUBMODULE:
+        return f"Subproject commit {sha}\n".encode()
+    if sha not in blobs:
+        raise EnvironmentProblem(
+            f"git has lost the object {sha}", next_step="git fsck --full, then fetch what it names"
+        )
+    return blobs[sha]
 
 
 def _blobs(repo: Repository, shas: Sequence[str]) -> dict[str, bytes]:

@@ -83,7 +83,9 @@ def check_push(repo: Repository, _arguments: Sequence[str], given: str) -> list[
         local_ref, local_sha, remote_ref, remote_sha = line.rsplit(" ", 3)
         if set(local_sha) == _ZEROS:
             continue
-        branches = [ref.removeprefix("refs/heads/") for ref in (local_ref, remote_ref)]
+        # `git push origin HEAD:review` names no branch, and pushes the one that is checked out
+        local = repo.head_branch() or local_ref if local_ref in ("HEAD", "@") else local_ref
+        branches = [ref.removeprefix("refs/heads/") for ref in (local, remote_ref)]
         if settings.base_branch in branches and set(remote_sha) != _ZEROS:
             here = repo.resolve(remote_sha) is not None
             findings += _arrivals(repo, settings, remote_sha, local_sha) if here else _unknown(remote_ref, remote_sha)

@@ -53,7 +53,14 @@ _KEPT_VARIABLES = re.compile(
     r"|SSH|SSH_COMMAND|ASKPASS|SSL_\w+|PYTHON_\w+|TERMINAL_PROMPT|OPTIONAL_LOCKS)$"
 )
 _FULL_ID = re.compile(r"[0-9a-f]{40}")
-_OURS = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", "LANGUAGE": "C"}
+_OURS = {
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_OPTIONAL_LOCKS": "0",
+    # an id means what it hashes: a `git replace` of this clone changes no verdict, and libgit2 knows none either
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "LC_ALL": "C",
+    "LANGUAGE": "C",
+}
 
 
 class GitFailed(HandshakeError):
