@@ -5,7 +5,7 @@
 
 Each task is a small repository with a failing test. Handshake gets it as a packet, aider as a message with the same
 words, the same files, and the tests to read and to run (`--auto-test`); both may try four times (aider's own limit of
-three reflections, `max_iterations_per_mt: 4`). The same llama.cpp server answers both, through a proxy that
+three reflections; two levels of two tries). The same llama.cpp server answers both, through a proxy that
 counts tokens and holds every reply to the same length. A task passes if its tests pass afterwards, on the WP branch
 or in aider's folder, with the test file as it was. Without `--aider` only Handshake's rows are made.
 `--server` names a llama.cpp server that runs already; one built for this processor is faster than the embedded wheel.
@@ -123,12 +123,15 @@ def run_handshake(
     )
     model = {"base_url": f"{address}/v1", "model": options.model, "profile": "tiny", "seed": seed, "timeout_s": 300}
     model |= {"samples": options.samples, "max_output_tokens": MOST_TOKENS, "context_window": WINDOW}
-    chain = [{"level": 0, "model_id": "small"}, {"level": 1, "model_id": "HARD_GATE", "is_hard_gate": True}]
+    # two claims in a row that are not true end a level: four tries are two levels, the second with other luck
+    again = {**model, "seed": seed + 1000}
+    levels = [{"level": 0, "model_id": "small"}, {"level": 1, "model_id": "again"}]
+    chain = [*levels, {"level": 2, "model_id": "HARD_GATE", "is_hard_gate": True}]
     config = {
         "version": 1,
         "commands": {"allow": ["python"]},
-        "models": {"small": model},
-        "policy": {"max_iterations_per_mt": TRIES, "escalation_chain": chain},
+        "models": {"small": model, "again": again},
+        "policy": {"max_iterations_per_mt": TRIES // 2, "escalation_chain": chain},
     }
     (root / ".handshake").mkdir()
     (root / ".handshake" / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
