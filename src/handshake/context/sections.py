@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from handshake.context.render import Templates
 from handshake.context.request import ContextRequest, EditForm, PreviousIteration
 from handshake.context.sources import SourceFile
 from handshake.domain.microtask import Expect, VerificationSpec
+from handshake.source.words import not_spoken_of
 
 DEFINITION_TOKENS = 500
 STATUS_TOKENS = 200
@@ -136,9 +136,8 @@ def landmarks(source: SourceFile | None) -> str:
 
 def kept_names(source: SourceFile | None, goal: str) -> str:
     """The definitions of a file that its task does not speak of, e.g. "`mean`, `spread`": they are to stay."""
-    spoken_of = set(re.findall(r"\w+", goal))
     named = [block.name for block in blocks_of(source) if block.name] if source is not None else []
-    kept = [name for name in dict.fromkeys(named) if not spoken_of & set(name.split("."))]
+    kept = not_spoken_of(named, goal)
     return ", ".join(f"`{name}`" for name in kept) if len(kept) <= LANDMARKS_SHOWN else ""
 
 

@@ -7,11 +7,11 @@ it was: the next prompt shows it whole.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 
 from handshake.domain.reply import Edit
 from handshake.source.languages import outline_of
+from handshake.source.words import not_spoken_of
 
 _SHOWN = 6
 
@@ -25,14 +25,13 @@ def left_out(
         before, after: the files' bytes; None where there is none.
         criteria: the text of the task; a name that it speaks of may go.
     """
-    spoken_of = set(re.findall(r"\w+", criteria))
     found: dict[str, str] = {}
     for path in dict.fromkeys(edit.path for edit in edits if edit.form == "whole"):
         old, new = before.get(path), after.get(path)
         if not old or new is None:
             continue
         there = set(_names(path, new))
-        gone = [name for name in _names(path, old) if name not in there and not spoken_of & set(name.split("."))]
+        gone = [name for name in not_spoken_of(_names(path, old), criteria) if name not in there]
         # with a class its methods are gone: the class is told
         gone = [name for name in gone if name.rpartition(".")[0] not in gone]
         if gone:
@@ -44,4 +43,4 @@ def left_out(
 
 def _names(path: str, data: bytes) -> list[str]:
     text = data.decode("utf-8", "replace")
-    return list(dict.fromkeys(definition.qualified for definition in outline_of(path, text).definitions))
+    return [definition.qualified for definition in outline_of(path, text).definitions]

@@ -3,6 +3,9 @@
 Two ways lead through it. GitPython runs commands; where it cannot (bytes on standard input, or `GIT_*`
 variables inherited from a git hook, which it always passes on) the program is started directly. Contract:
 `state.md`; the decision "our git calls run with hooks, fsmonitor and submodule recursion off" of the design.
+
+Longer than other files on purpose: what is dropped from the environment, set for each call and refused of a
+repository is one guard, and a second file beside it would be a second door.
 """
 
 from __future__ import annotations

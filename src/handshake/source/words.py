@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9]*|[0-9]+")
@@ -22,3 +23,9 @@ def distinct_terms(text: str) -> set[str]:
 @lru_cache(maxsize=65_536)
 def _parts(word: str) -> tuple[str, ...]:
     return tuple(part.lower() for part in _CAMEL.findall(word))
+
+
+def not_spoken_of(names: Iterable[str], text: str) -> list[str]:
+    """Of these qualified names those of which no part is a word of the text, each once and in order."""
+    spoken_of = set(re.findall(r"\w+", text))
+    return [name for name in dict.fromkeys(names) if not spoken_of & set(name.split("."))]
