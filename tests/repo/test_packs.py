@@ -254,6 +254,28 @@ def test_a_collection_under_way_while_gathering(branch, scratch, folder, when, m
     scratch.fsck()
 
 
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_folder_of_refs_that_git_removes_before_the_lock_is_made_again(branch, scratch, when, monkeypatch, times):
+    """`git pack-refs` takes the folder that it emptied, between making it and the lock in it."""
+    tip = branch.publish({"log": b"1"}, message="m", when=when, expected=None)
+    left = [times]
+
+    def open_after_git(path, *arguments, real=os.open):
+        if str(path).endswith("WP-1.lock") and left[0]:
+            left[0] -= 1
+            scratch.git("pack-refs", "--all", "--prune")
+            folder = scratch.root / ".git" / "refs" / "heads" / "handshake" / "track"
+            if folder.is_dir():  # git waits for nothing here; an empty folder goes at its next removal of a ref
+                folder.rmdir()
+        return real(path, *arguments)
+
+    monkeypatch.setattr("handshake.repo.refs.os.open", open_after_git)
+    newer = branch.publish({"log": b"2"}, message="m", when=when, expected=tip)
+    assert left == [0]
+    assert branch.tip() == newer
+    scratch.fsck()
+
+
 def test_collections_beside_a_writer_take_nothing(branch, scratch, when):
     """`git gc --prune=now` again and again while commits are written and named."""
     tip = None

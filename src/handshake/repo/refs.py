@@ -14,6 +14,8 @@ from pathlib import Path
 from handshake.domain.clock import SystemClock
 from handshake.repo.atomic import disk_error, sync_directory
 
+_FOLDER_ATTEMPTS = 20
+
 
 class RefBusy(Exception):
     """Another process holds the ref's lock right now."""
@@ -38,8 +40,7 @@ def swap_ref(common_dir: Path, ref: str, new: str, expected: str, read: Callable
     place = common_dir / ref
     lock = place.with_name(place.name + ".lock")
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)  # a packed ref may have no folder
-        handle = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
+        handle = _create(lock)
     except FileExistsError:
         raise RefBusy(ref) from None
     except OSError as error:
@@ -53,7 +54,8 @@ def swap_ref(common_dir: Path, ref: str, new: str, expected: str, read: Callable
         finally:
             os.close(handle)
         if place.is_dir():  # git leaves empty folders behind; one that is not empty is other refs'
-            place.rmdir()
+            with contextlib.suppress(FileNotFoundError):
+                place.rmdir()
         lock.replace(place)
     except OSError as error:
         lock.unlink(missing_ok=True)
@@ -62,6 +64,25 @@ def swap_ref(common_dir: Path, ref: str, new: str, expected: str, read: Callable
         lock.unlink(missing_ok=True)
         raise
     sync_directory(place.parent)
+
+
+def _create(lock: Path) -> int:
+    """The descriptor of a lock file made anew, in its folder, which a packed ref need not have.
+
+    `git pack-refs` removes folders that it emptied, also one that was made for this lock a moment ago. git meets
+    itself in the same way and tries again (`raceproof_create_file` in its `object-file.c`).
+
+    Raises:
+        FileExistsError: it is held.
+        OSError: it cannot be made.
+    """
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
+    for _ in range(_FOLDER_ATTEMPTS):
+        with contextlib.suppress(FileNotFoundError):
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            return os.open(lock, flags, 0o666)
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    return os.open(lock, flags, 0o666)
 
 
 def note_in_reflog(common_dir: Path, ref: str, old: str, new: str) -> None:
