@@ -1,7 +1,7 @@
 """What a small model gets done with Handshake and with aider: twenty small tasks, several seeds, one server.
 
     python bench/small_models.py --aider VENV/bin/aider [--model NAME] [--seeds N] [--tasks N] [--json FILE]
-                                 [--server URL] [--jobs N]
+                                 [--server URL]... [--jobs N]
 
 Each task is a small repository with a failing test. Handshake gets it as a packet, aider as a message with the same
 words, the same files, and the tests to read and to run (`--auto-test`); both may try four times (aider's own limit of
@@ -9,6 +9,7 @@ three reflections; two levels of two tries). The same llama.cpp server answers b
 counts tokens and holds every reply to the same length. A task passes if its tests pass afterwards, on the WP branch
 or in aider's folder, with the test file as it was. Without `--aider` only Handshake's rows are made.
 `--server` names a llama.cpp server that runs already; one built for this processor is faster than the embedded wheel.
+Given again, the runs are dealt to the servers in turn: one thread each does more than one server with all of them.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -232,8 +234,8 @@ def environment(root: Path) -> dict[str, str]:
 
 
 @contextmanager
-def served(options: argparse.Namespace) -> Iterator[str]:
-    """The address of a server of the model: the one that was named, or the embedded one."""
+def served(options: argparse.Namespace) -> Iterator[list[str]]:
+    """The addresses of servers of the model: those that were named, or the embedded one."""
     if options.server:
         yield options.server
         return
@@ -246,7 +248,7 @@ def served(options: argparse.Namespace) -> Iterator[str]:
         "handshake.models.embedded_server", settings, what=options.model, clock=SystemClock(), mend=""
     )
     try:
-        yield child.address
+        yield [child.address]
     finally:
         child.close()
 
@@ -320,7 +322,9 @@ def main() -> int:
     parser.add_argument("--tasks", type=int, default=20, help="only so many of the tasks, spread over the kinds")
     parser.add_argument("--samples", type=int, default=4, help="Handshake's samples for one prompt")
     parser.add_argument("--only", action="append", help="only this way (may be given again)")
-    parser.add_argument("--server", help="the address of a llama.cpp server that serves --model")
+    parser.add_argument(
+        "--server", action="append", help="the address of a llama.cpp server that serves --model (may be given again)"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="so many runs at a time")
     parser.add_argument(
         "--json", type=Path, help="append each run to this file as a line, and go on from what is there"
@@ -343,8 +347,9 @@ def main() -> int:
         for how in ways
         if (task["name"], how, seed) not in known
     ]
-    with served(options) as server, ThreadPoolExecutor(options.jobs) as pool:
-        for row in pool.map(lambda one: one_run(*one, server, options), wanted):
+    with served(options) as servers, ThreadPoolExecutor(options.jobs) as pool:
+        dealt = zip(wanted, cycle(servers))
+        for row in pool.map(lambda one: one_run(*one[0], one[1], options), dealt):
             rows.append(row)
             print("  ".join(f"{key}={row[key]}" for key in _SHOWN), flush=True)
             if options.json:

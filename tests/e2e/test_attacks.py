@@ -5,6 +5,7 @@ A model tries one thing, once; the level after it is a human. What the run says 
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -318,17 +319,65 @@ def test_a_file_comes_back_much_shorter_only_where_the_packet_asks_for_it(shop, 
         assert "has 8 lines where the file has 28" in row["outcome"]["error_summary"]
 
 
-def test_a_reply_that_forgets_a_function_changes_nothing_and_is_told_which(shop, make_server):
+def with_a_second_function(shop):
+    """`net` beside `gross`, with a test that imports both; the text of the file as it should become."""
     both = GOOD.replace("19", "20") + "\n\ndef net(gross_price: int) -> int:\n    return gross_price\n"
     (shop.root / "shop" / "pricing.py").write_text(both)
     tests = shop.root / "tests" / "test_pricing.py"
     tests.write_text(tests.read_text().replace("import gross\n", "import gross, net\n"))
     shop.git("commit", "-qam", "a second function")
-    again = {
-        "when": {"contains": "left out `net`"},
-        "reply": edit("shop/pricing.py", both.replace("20", "19")) + claim(),
-    }
-    served = make_server([again, {"reply": edit("shop/pricing.py", GOOD) + claim()}])
+    return both.replace("20", "19")
+
+
+@pytest.mark.parametrize(
+    "given", [GOOD, GOOD[GOOD.index("VAT") :]], ids=["the-head-of-the-file", "only-what-changes"]
+)
+def test_a_function_that_a_reply_forgets_is_put_back(shop, make_server, given):
+    wanted = with_a_second_function(shop)
+    served = make_server([{"reply": edit("shop/pricing.py", given) + claim()}])
+    shop.borrow(served)
+    try:
+        shop.drop(code_and_tests)
+        shop.served_by("m", policy={"max_iterations_per_mt": 2}, profile="standard")
+        shop.handshake("run", WP, code=3)  # the whole plan asks for more than this file
+    finally:
+        served.stop()
+    first = shop.event_rows("FR-EVT-MT-003")[0]
+    assert first["outcome"]["validation_passed"]
+    assert shop.git("show", f"{BRANCH}:shop/pricing.py") == wanted.strip()
+    [before, after] = shop.event_rows("FR-EVT-MT-012")[:2]
+    assert (before["passed"], after["passed"]) == (False, True)
+    assert before["op_ids"] != after["op_ids"]
+    stored = shop.on_track("steps/MT-001_iter-001/edits.json")
+    assert stored["samples"][0]["outcomes"][0]["put_back"] == ["net"]
+    assert "net left out, and put back" in stored["samples"][0]["summary"]
+    assert "the same as recorded" in shop.handshake("replay", f"{WP}/MT-001/1", "--rerun").stdout
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_what_was_put_back_when_the_run_was_killed_is_not_taken_for_a_persons(shop, make_server):
+    wanted = with_a_second_function(shop)
+    served = make_server([{"reply": edit("shop/pricing.py", GOOD) + claim()}])
+    shop.borrow(served)
+    try:
+        shop.drop(code_and_tests)
+        shop.served_by("m", policy={"max_iterations_per_mt": 1}, profile="standard")
+        child = shop.start("run", WP, HANDSHAKE_FAILPOINT="edit.file:after@2:kill")
+        child.communicate(timeout=120)
+        assert child.returncode == -signal.SIGKILL
+        assert (shop.worktree / "shop" / "pricing.py").read_text() == wanted
+        shop.handshake("run", WP, code=3)
+    finally:
+        served.stop()
+    assert shop.event_rows("FR-EVT-MT-003")[0]["outcome"]["validation_passed"]
+    assert len([call for call in served.calls() if call["mt_id"] == "MT-001"]) == 1
+    assert shop.git("for-each-ref", "refs/handshake/salvage") == ""
+
+
+def test_a_reply_that_forgets_a_function_and_fits_nowhere_changes_nothing_and_is_told_which(shop, make_server):
+    wanted = with_a_second_function(shop)
+    again = {"when": {"contains": "left out `net`"}, "reply": edit("shop/pricing.py", wanted) + claim()}
+    served = make_server([again, {"reply": edit("shop/pricing.py", f"print('hello')\n{GOOD}") + claim()}])
     shop.borrow(served)
     try:
         shop.drop(code_and_tests)
@@ -340,4 +389,4 @@ def test_a_reply_that_forgets_a_function_changes_nothing_and_is_told_which(shop,
     assert first["outcome"]["failure_category"] == "incomplete_implementation"
     assert "left out `net`" in first["outcome"]["error_summary"]
     assert second["outcome"]["validation_passed"]
-    assert "def net" in shop.git("show", f"{BRANCH}:shop/pricing.py")
+    assert shop.git("show", f"{BRANCH}:shop/pricing.py") == wanted.strip()

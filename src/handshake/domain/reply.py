@@ -58,7 +58,11 @@ class ParsedReply(Record):
 
 
 class EditOutcome(Record):
-    """What became of one edit. `nearest` are the real lines closest to a search that was not found."""
+    """What became of one edit.
+
+    `nearest` are the real lines closest to a search that was not found; `put_back` the definitions that a whole file
+    left out and that were kept, None where that did not happen.
+    """
 
     path: str
     form: Literal["whole", "search_replace"]
@@ -67,6 +71,7 @@ class EditOutcome(Record):
     error: str | None = None
     category: str | None = None
     nearest: tuple[str, ...] = ()
+    put_back: tuple[str, ...] | None = None
 
 
 class FailureCategory(StrEnum):

@@ -23,7 +23,7 @@ from handshake.domain.reply import (
 from handshake.gates.failures import failure_category
 from handshake.loop.broken_machine import refuse_broken_machine
 from handshake.loop.equipment import Equipment
-from handshake.loop.left_out import left_out
+from handshake.loop.left_out import PutBack, criteria_of, left_out, put_back, told
 from handshake.loop.prepare import Prepared
 from handshake.loop.run import Run
 from handshake.loop.validate import Files, Grounds, validate
@@ -130,7 +130,29 @@ def _try(
         return _nothing(number, before, parsed, "; ".join(parsed.edit_errors))
     if not parsed.edits and not parsed.signal.claimed_complete:
         return Attempt(number, parsed, (), dict(before), None, problem=parsed.signal.malformed)
-    outcomes, problem, category, escape = _apply(run, equipment, mt, prepared, number, parsed)
+    attempt = _judge(run, equipment, mt, prepared, number, before, grounds, seen, parsed)
+    if attempt.passed or attempt.escape or attempt.repeated or asks_for_deletion(mt):
+        return attempt
+    return _with_put_back(run, equipment, mt, prepared, before, grounds, seen, attempt)
+
+
+def _judge(
+    run: Run,
+    equipment: Equipment,
+    mt: MicroTaskDefinition,
+    prepared: Prepared,
+    number: int,
+    before: Files,
+    grounds: Grounds,
+    seen: set[str],
+    parsed: ParsedReply,
+    added: PutBack | None = None,
+) -> Attempt:
+    """Apply a reply's edits to the tree and hold its claim to what is there then."""
+    name = f"s{number}" if added is None else f"s{number}/put-back"
+    outcomes, problem, category, escape = _apply(run, equipment, mt, prepared, name, parsed)
+    if added is not None:
+        outcomes = tuple(o.model_copy(update={"put_back": added.names.get(o.path)}) for o in outcomes)
     files = read_files(equipment, mt)
     if problem is not None:
         return Attempt(number, parsed, outcomes, files, None, problem, category, escape)
@@ -138,15 +160,39 @@ def _try(
         return Attempt(number, parsed, outcomes, files, None, "the same as an earlier sample", repeated=True)
     if not parsed.signal.claimed_complete:
         return Attempt(number, parsed, outcomes, files, None, problem=parsed.signal.malformed)
-    verdict = validate(run, equipment, grounds, parsed.signal, files, number)
-    _announce(run, mt, prepared, verdict)
-    if not all(result.passed for result in verdict.spec_results) and not asks_for_deletion(mt):
-        criteria = " ".join(criterion.description for criterion in mt.done)
-        if gone := left_out(parsed.edits, before, files, criteria):
-            return _taken_back(number, before, parsed, outcomes, gone)
+    verdict = validate(run, equipment, grounds, parsed.signal, files, number, name)
+    _announce(run, mt, prepared, verdict, name)
     return Attempt(
         number, parsed, outcomes, files, verdict, "; ".join(verdict.reasons) or None, verdict.failure_category
     )
+
+
+def _with_put_back(
+    run: Run,
+    equipment: Equipment,
+    mt: MicroTaskDefinition,
+    prepared: Prepared,
+    before: Files,
+    grounds: Grounds,
+    seen: set[str],
+    attempt: Attempt,
+) -> Attempt:
+    """A failed attempt that lost code, judged once more with the code put back; else its files stay as they were."""
+    lost_most = any(outcome.category == "shrink" for outcome in attempt.outcomes)
+    checks = attempt.validation.spec_results if attempt.validation else ()
+    if not lost_most and (attempt.validation is None or all(result.passed for result in checks)):
+        return attempt
+    criteria = criteria_of(mt)
+    gone = left_out(attempt.parsed.edits, before, grounds.base, criteria)
+    if not gone:
+        return attempt
+    added = put_back(attempt.parsed, before, grounds.base, criteria)
+    if added is not None:
+        equipment.workspace.write_snapshot(before)
+        again = _judge(run, equipment, mt, prepared, attempt.sample, before, grounds, seen, added.parsed, added)
+        if all(outcome.applied for outcome in again.outcomes):
+            return again
+    return attempt if lost_most else _taken_back(before, attempt, {path: told(names) for path, names in gone.items()})
 
 
 def asks_for_deletion(mt: MicroTaskDefinition) -> bool:
@@ -166,32 +212,26 @@ def _nothing(
     return Attempt(number, parsed, (), dict(before), None, problem, category)
 
 
-def _taken_back(
-    number: int,
-    before: Files,
-    parsed: ParsedReply,
-    outcomes: tuple[EditOutcome, ...],
-    gone: dict[str, str],
-) -> Attempt:
+def _taken_back(before: Files, attempt: Attempt, gone: dict[str, str]) -> Attempt:
     """The edits lost code and the checks fail: the files stay as they were, and the next prompt says what is lost."""
     lost = {"applied": False, "changed": False, "category": "elision"}
-    told = tuple(
+    outcomes = tuple(
         outcome.model_copy(update={**lost, "error": gone.get(outcome.path, "not kept: the reply left code out")})
-        for outcome in outcomes
+        for outcome in attempt.outcomes
     )
     problem = "; ".join(f"{path}: {what}" for path, what in gone.items())
     kind = FailureCategory.INCOMPLETE_IMPLEMENTATION
-    return Attempt(number, parsed, told, dict(before), None, problem, kind)
+    return Attempt(attempt.sample, attempt.parsed, outcomes, dict(before), None, problem, kind)
 
 
 def _apply(
-    run: Run, equipment: Equipment, mt: MicroTaskDefinition, prepared: Prepared, number: int, parsed: ParsedReply
+    run: Run, equipment: Equipment, mt: MicroTaskDefinition, prepared: Prepared, name: str, parsed: ParsedReply
 ) -> tuple[tuple[EditOutcome, ...], str | None, FailureCategory | None, str | None]:
     """All edits or none, through the tool bus."""
     if not parsed.edits:
         return (), None, None, None
     operation, payloads = edit_operation(
-        run.stable_id(f"{prepared.step_id}/s{number}/edit"),
+        run.stable_id(f"{prepared.step_id}/{name}/edit"),
         parsed.edits,
         mt.files,
         profile_id=run.job.capability_profile_id,
@@ -202,7 +242,11 @@ def _apply(
     outcomes = tuple(EditOutcome.model_validate(o) for o in result.facts.get("outcomes", ()))
     if result.status == "succeeded":
         written = [sidecar_of(result, handle) for handle in result.evidence]
-        run.store_record(run.paths.step(prepared.step_id, f"written-{number}.json"), {"files": written}, "report")
+        run.store_record(
+            run.paths.step(prepared.step_id, f"written-{name.removeprefix('s').replace('/', '-')}.json"),
+            {"files": written},
+            "report",
+        )
         return outcomes, None, None, None
     problem = "; ".join(error.message for error in result.errors) or "the edits did not apply"
     outside = result.status == "denied" or any(error.code == "scope_violation" for error in result.errors)
@@ -231,7 +275,7 @@ def _seen_before(seen: set[str], files: Files, parsed: ParsedReply) -> bool:
     return False
 
 
-def _announce(run: Run, mt: MicroTaskDefinition, prepared: Prepared, verdict: ValidationResult) -> None:
+def _announce(run: Run, mt: MicroTaskDefinition, prepared: Prepared, verdict: ValidationResult, name: str) -> None:
     specs: list[dict[str, Any]] = [
         {"command": s.command, "passed": s.passed, "exit_code": s.exit_code, "flaky": s.flaky, "reason": s.reason}
         for s in verdict.spec_results
@@ -246,7 +290,7 @@ def _announce(run: Run, mt: MicroTaskDefinition, prepared: Prepared, verdict: Va
             "op_ids": [s.op_id for s in verdict.spec_results],
             "reasons": list(verdict.reasons),
         },
-        key=f"{prepared.step_id}/s{verdict.sample}/012",
+        key=f"{prepared.step_id}/{name}/012",
         mt_id=mt.mt_id,
         iteration=prepared.number,
     )
@@ -276,7 +320,12 @@ def _summary(attempt: Attempt) -> str:
     """What the last output was, for the next prompt: paths and forms, not the text."""
     if not attempt.parsed.edits:
         return "no edit"
-    return ", ".join(f"{edit.form.replace('_', '/')} edit of {edit.path}" for edit in attempt.parsed.edits)
+    added = {outcome.path: outcome.put_back for outcome in attempt.outcomes if outcome.put_back}
+    return ", ".join(
+        f"{edit.form.replace('_', '/')} edit of {edit.path}"
+        + (f" ({', '.join(added[edit.path])} left out, and put back)" if edit.path in added else "")
+        for edit in attempt.parsed.edits
+    )
 
 
 def _store_validation(run: Run, prepared: Prepared, attempts: list[Attempt]) -> ArtifactHandle | None:

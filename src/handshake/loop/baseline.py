@@ -17,7 +17,7 @@ def begin_mt(run: Run, equipment: Equipment, mt: MicroTaskDefinition) -> None:
     """Run the MT's verify commands on the untouched tree, and publish the MT as in progress."""
     zero = step_id(mt.mt_id, 0)
     grounds = Grounds(zero, 0, mt, base={}, already_satisfied=True, tests_before=None, flaky_spent=True)
-    specs = run_commands(run, equipment, grounds, 0, mt.verify)
+    specs = run_commands(run, equipment, grounds, "s0", mt.verify)
     equipment.workspace.restore(equipment.workspace.changed_paths())
     satisfied = all(spec.passed for spec in specs if spec.blocking)
     output = "\n".join(spec.stdout_tail + spec.stderr_tail for spec in specs)

@@ -66,7 +66,7 @@ def _run_test_plan(run: Run, equipment: Equipment) -> tuple[SpecResult, ...]:
     specs = tuple(VerificationSpec(command=command, timeout_ms=LONGEST_VERIFY_MS) for command in run.plan.test_plan)
     closing = run.plan.definition(run.plan.order[-1])
     grounds = Grounds("final", 0, closing, base={}, already_satisfied=True, tests_before=None)
-    return run_commands(run, equipment, grounds, 0, specs)
+    return run_commands(run, equipment, grounds, "s0", specs)
 
 
 def _final_commit(run: Run, equipment: Equipment, specs: tuple[SpecResult, ...], skipped: list[str]) -> str:

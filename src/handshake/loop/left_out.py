@@ -1,46 +1,108 @@
-"""What a whole-file reply left out without a word. Contract: `models.md`, The reply: code left out is rejected.
+"""What a whole-file reply left out without a word, and the reply with it put back.
 
-Small models give the new function and forget the old ones. Whether that is wrong, only the checks can tell: they may
-have been asked to replace them. Where the checks fail, it is the likeliest reason, and the file had better stay as
-it was: the next prompt shows it whole.
+Contract: `models.md`, The reply: code left out is rejected. Small models give the new function and forget the old
+ones. Whether that is wrong, only the checks can tell: they may have been asked to replace them. Where the checks
+fail, or the file would lose most of its lines, the reply is read once more as what it likely is: the definitions
+that change, to be merged into the file by their names. The merged file is held to everything that a reply is held to.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
-from handshake.domain.reply import Edit
+from handshake.domain.microtask import MicroTaskDefinition
+from handshake.domain.reply import Edit, EvidenceLine, ParsedReply
+from handshake.loop.merge_definitions import Merged, merge_definitions
 from handshake.source.languages import outline_of
 from handshake.source.words import not_spoken_of
 
 _SHOWN = 6
 
+Files = Mapping[str, bytes | None]
 
-def left_out(
-    edits: Iterable[Edit], before: Mapping[str, bytes | None], after: Mapping[str, bytes | None], criteria: str
-) -> dict[str, str]:
-    """Of each file given whole, a sentence that names the definitions it had and has no more.
+
+@dataclass(frozen=True)
+class PutBack:
+    """A reply with the forgotten definitions in it; their names by path."""
+
+    parsed: ParsedReply
+    names: dict[str, tuple[str, ...]]
+
+
+def criteria_of(mt: MicroTaskDefinition) -> str:
+    """The text of the task: what its criteria say."""
+    return " ".join(criterion.description for criterion in mt.done)
+
+
+def left_out(edits: Iterable[Edit], before: Files, base: Files, criteria: str) -> dict[str, tuple[str, ...]]:
+    """Of each file given whole, the names of the definitions that it had and has no more.
 
     Args:
-        before, after: the files' bytes; None where there is none.
+        before: the files' bytes; None where there is none.
+        base: the same when the task began; what an earlier reply added may go again.
         criteria: the text of the task; a name that it speaks of may go.
     """
-    found: dict[str, str] = {}
-    for path in dict.fromkeys(edit.path for edit in edits if edit.form == "whole"):
-        old, new = before.get(path), after.get(path)
-        if not old or new is None:
+    found: dict[str, tuple[str, ...]] = {}
+    for edit in edits:
+        if edit.form != "whole":
             continue
-        there = set(_names(path, new))
-        gone = [name for name in not_spoken_of(_names(path, old), criteria) if name not in there]
+        there = set(_names(edit.path, edit.content))
+        names = [name for name in _names(edit.path, before.get(edit.path)) if name not in there]
+        lasting = set(not_spoken_of(_names(edit.path, base.get(edit.path)), criteria)) if names else ()
+        gone = [name for name in dict.fromkeys(names) if name in lasting]
         # with a class its methods are gone: the class is told
         gone = [name for name in gone if name.rpartition(".")[0] not in gone]
         if gone:
-            more = ", ..." if len(gone) > _SHOWN else ""
-            names = ", ".join(f"`{name}`" for name in gone[:_SHOWN])
-            found[path] = f"the reply left out {names}{more}: the complete file is wanted, with what it has already"
+            found[edit.path] = tuple(gone)
     return found
 
 
-def _names(path: str, data: bytes) -> list[str]:
-    text = data.decode("utf-8", "replace")
+def told(names: tuple[str, ...]) -> str:
+    """A sentence for the next prompt that names what is missing."""
+    more = ", ..." if len(names) > _SHOWN else ""
+    shown = ", ".join(f"`{name}`" for name in names[:_SHOWN])
+    return f"the reply left out {shown}{more}: the complete file is wanted, with what it has already"
+
+
+def put_back(parsed: ParsedReply, before: Files, base: Files, criteria: str) -> PutBack | None:
+    """The reply with what it left out, its evidence moved along; None where nothing is missing or nothing fits.
+
+    The same reply and files give the same bytes: what a killed run wrote is found again by this.
+    """
+    gone = left_out(parsed.edits, before, base, criteria)
+    paths = [edit.path for edit in parsed.edits]
+    if not gone or len(set(paths)) < len(paths):
+        return None
+    merged: dict[str, Merged] = {}
+    for edit in parsed.edits:
+        if edit.path in gone:
+            lasting = set(not_spoken_of(_names(edit.path, base.get(edit.path)), criteria))
+            made = merge_definitions(edit.path, before[edit.path] or b"", edit.content or "", lasting)
+            if made is None:
+                return None
+            merged[edit.path] = made
+    edits = tuple(
+        edit.model_copy(update={"content": "\n".join(merged[edit.path].lines) + "\n"})
+        if edit.path in merged
+        else edit
+        for edit in parsed.edits
+    )
+    if left_out(edits, before, base, criteria):
+        return None
+    evidence = tuple(_moved(line, merged.get(line.path)) for line in parsed.signal.evidence)
+    signal = parsed.signal.model_copy(update={"evidence": evidence})
+    return PutBack(parsed.model_copy(update={"edits": edits, "signal": signal}), gone)
+
+
+def _moved(line: EvidenceLine, merged: Merged | None) -> EvidenceLine:
+    if merged is None:
+        return line
+    start, end = merged.place_of(line.start, line.end)
+    where = f"{line.path}:{start}-{end}"
+    return line.model_copy(update={"start": start, "end": end, "evidence_location": where})
+
+
+def _names(path: str, content: bytes | str | None) -> list[str]:
+    text = content.decode("utf-8", "replace") if isinstance(content, bytes) else content or ""
     return [definition.qualified for definition in outline_of(path, text).definitions]

@@ -12,6 +12,7 @@ from handshake.domain.microtask import MicroTaskDefinition
 from handshake.domain.progress import MtStatus
 from handshake.loop.call import stored_reply
 from handshake.loop.equipment import CodeSide
+from handshake.loop.left_out import criteria_of, put_back
 from handshake.loop.prepare import Prepared, as_published
 from handshake.loop.run import Run
 from handshake.models.reply import parse_reply
@@ -37,11 +38,13 @@ def explained_contents(run: Run, equipment: CodeSide) -> Contents:
 def _add_running(known: Contents, run: Run, equipment: CodeSide, mt: MicroTaskDefinition) -> None:
     """The running task's files: as the last step left them, and as each sample of a stored reply makes them."""
     before = {path: run.artifact(run.paths.snapshot(path)) for path in mt.files.writable}
+    tree = run.around.repo.tree(run.job.workspace.head_commit)
+    base = {path: tree.read(path) for path in mt.files.writable}
     for path, data in before.items():
         known[path].add(data)
     for step in run.ledger.steps:
         if step.status is not StepStatus.COMPLETED and (prepared := as_published(run, step.step_id)) is not None:
-            _add_reply(known, equipment, mt, prepared, before)
+            _add_reply(known, equipment, mt, prepared, before, base)
 
 
 def _add_reply(
@@ -50,6 +53,7 @@ def _add_reply(
     mt: MicroTaskDefinition,
     prepared: Prepared,
     before: dict[str, bytes | None],
+    base: dict[str, bytes | None],
 ) -> None:
     reply = stored_reply(equipment.replies, prepared)
     for sample in reply.samples if reply is not None else ():
@@ -59,10 +63,12 @@ def _add_reply(
             writable=mt.files.writable,
             single_file_fence=prepared.has_single_file_fence(mt),
         )
-        after = dict(before)
-        for edit in parsed.edits:
-            made = resolve_edit(after.get(edit.path), edit).data
-            if edit.path in known and made is not None:
-                after[edit.path] = made
-        for path, data in after.items():
-            known[path].add(data)
+        added = put_back(parsed, before, base, criteria_of(mt))
+        for reading in (parsed.edits, added.parsed.edits if added else ()):
+            after = dict(before)
+            for edit in reading:
+                made = resolve_edit(after.get(edit.path), edit).data
+                if edit.path in known and made is not None:
+                    after[edit.path] = made
+            for path, data in after.items():
+                known[path].add(data)

@@ -24,6 +24,7 @@ from handshake.domain.errors import ModelFailed, StateCorruption, UsageError
 from handshake.domain.modelcall import ModelReply
 from handshake.domain.settings import ModelConfig
 from handshake.loop.context_request import protected_store
+from handshake.loop.left_out import criteria_of, put_back
 from handshake.loop.prepare import Prepared, as_published
 from handshake.loop.recorded import RecordedRequest, recorded_request, templates_hash
 from handshake.loop.run import Run
@@ -186,7 +187,13 @@ def _reply_again(run: Run, again: Replayed, recorded: RecordedRequest, before: d
         writable=mt.files.writable,
         single_file_fence=prepared.has_single_file_fence(mt),
     )
-    applied = all(outcome["applied"] for outcome in edits["samples"][kept]["outcomes"])
+    outcomes = edits["samples"][kept]["outcomes"]
+    applied = all(outcome["applied"] for outcome in outcomes)
+    if any(outcome.get("put_back") for outcome in outcomes):
+        tree = run.around.repo.tree(recorded.base_commit)
+        base = {path: tree.read(path) for path in mt.files.writable}
+        added = put_back(parsed, before, base, criteria_of(mt))
+        parsed = added.parsed if added else parsed
     after: dict[str, bytes | None] = {path: before.get(path) for path in mt.files.writable}
     for edit in parsed.edits if applied else ():
         after[edit.path] = resolve_edit(after.get(edit.path), edit).data

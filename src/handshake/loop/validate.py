@@ -43,27 +43,27 @@ class Grounds:
 
 
 def run_commands(
-    run: Run, equipment: Equipment, grounds: Grounds, sample: int, specs: tuple[VerificationSpec, ...]
+    run: Run, equipment: Equipment, grounds: Grounds, name: str, specs: tuple[VerificationSpec, ...]
 ) -> tuple[SpecResult, ...]:
     """Run each verify command through the tool bus on the tree as it is written."""
     results = []
     for index, spec in enumerate(specs):
         run.around.watcher.working(f"{grounds.mt.mt_id} checking: {spec.command}")
-        results.append(_judge(run, equipment, grounds, sample, index, spec))
+        results.append(_judge(run, equipment, grounds, name, index, spec))
     return tuple(results)
 
 
 def _judge(
-    run: Run, equipment: Equipment, grounds: Grounds, sample: int, index: int, spec: VerificationSpec
+    run: Run, equipment: Equipment, grounds: Grounds, name: str, index: int, spec: VerificationSpec
 ) -> SpecResult:
     """One command: again with twice the time after a timeout, once more on the same tree after a failure."""
-    first = _execute(run, equipment, grounds, spec, index, f"s{sample}/v{index}/1", spec.timeout_ms)
+    first = _execute(run, equipment, grounds, spec, index, f"{name}/v{index}/1", spec.timeout_ms)
     if first.timed_out:
         longer = min(2 * spec.timeout_ms, LONGEST_VERIFY_MS)
-        return _execute(run, equipment, grounds, spec, index, f"s{sample}/v{index}/2", longer)
+        return _execute(run, equipment, grounds, spec, index, f"{name}/v{index}/2", longer)
     if first.passed or not first.judged or not spec.blocking or grounds.flaky_spent:
         return first
-    again = _execute(run, equipment, grounds, spec, index, f"s{sample}/v{index}/again", spec.timeout_ms)
+    again = _execute(run, equipment, grounds, spec, index, f"{name}/v{index}/again", spec.timeout_ms)
     if not again.passed:
         return first
     grounds.flaky_spent = True
@@ -153,8 +153,14 @@ def validate(
     signal: CompletionSignal,
     now: Files,
     sample: int,
+    name: str | None = None,
 ) -> ValidationResult:
-    """The verdict on a claim. Every condition that fails gives its own reason."""
+    """The verdict on a claim. Every condition that fails gives its own reason.
+
+    Args:
+        now: the MT's files as they are.
+        name: what the commands' operations are called after; by default the sample.
+    """
     mt, base = grounds.mt, grounds.base
     reasons = [
         *check_evidence(
@@ -172,7 +178,7 @@ def validate(
     ]
     specs: tuple[SpecResult, ...] = ()
     if any(base.get(path) != data for path, data in now.items()) or grounds.already_satisfied:
-        specs = run_commands(run, equipment, grounds, sample, mt.verify)
+        specs = run_commands(run, equipment, grounds, name or f"s{sample}", mt.verify)
     reasons += _strangers(equipment, mt)
     reasons += [f"`{s.command}`: {s.reason}" for s in specs if s.blocking and not s.passed]
     output = "\n".join(s.stdout_tail + s.stderr_tail for s in specs)
