@@ -24,9 +24,8 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +50,7 @@ _AIDER_SAYS = {
     "cut off at the token limit": "has hit a token limit!",
     "tests failed": "FAILED (",
 }
+WAYS = ("handshake", "aider whole", "aider diff")
 TEST_FILE = "tests/test_task.py"
 CHECK = [sys.executable, "-m", "unittest", "-q", "tests.test_task"]
 _PACKET = Path(__file__).with_name("small_packet.md")
@@ -279,28 +279,28 @@ def one_run(task: dict[str, Any], how: str, seed: int, server: str, options: arg
 
 
 def table(rows: list[dict[str, Any]]) -> Iterator[str]:
-    """A Markdown table: passes by kind, tries and tokens, for each way."""
+    """A Markdown table: passes by kind, tries and tokens, for each way. Times are not in it: runs share a server."""
     ways = list(dict.fromkeys(row["how"] for row in rows))
     kinds = list(dict.fromkeys(row["kind"] for row in rows))
+    by_way = {how: [row for row in rows if row["how"] == how] for how in ways}
     yield "| | " + " | ".join(ways) + " |"
     yield "| --- " * (len(ways) + 1) + "|"
     for kind in [*kinds, None]:
         cells = []
-        for how in ways:
-            own = [row for row in rows if row["how"] == how and kind in (None, row["kind"])]
-            cells.append(f"{sum(row['passed'] for row in own)}/{len(own)}")
+        for own in by_way.values():
+            counted = [row["passed"] for row in own if kind in (None, row["kind"])]
+            cells.append(f"{sum(counted)}/{len(counted)}")
         yield f"| {kind or '**passed**'} | " + " | ".join(cells) + " |"
     for name, title in (
         ("tries", "tries"),
         ("prompt_tokens", "tokens in"),
-        ("completion_tokens", "tokens out"),
-        ("seconds", "seconds"),
+        ("completion_tokens", "tokens out, of all samples"),
     ):
-        means = []
-        for how in ways:
-            own = [row[name] for row in rows if row["how"] == how]
-            means.append(f"{sum(own) / len(own):.4g}")
+        means = [f"{sum(row[name] for row in own) / len(own):.4g}" for own in by_way.values()]
         yield f"| {title}, mean of a run | " + " | ".join(means) + " |"
+    # aider says nothing of the kind
+    lies = [[row["claimed"] and not row["passed"] for row in own if row["claimed"] is not None] for own in by_way.values()]
+    yield "| said to be done and was not | " + " | ".join(str(sum(found)) if found else "" for found in lies) + " |"
 
 
 def failures(rows: list[dict[str, Any]], how: str) -> Counter[str]:
@@ -312,16 +312,37 @@ def failures(rows: list[dict[str, Any]], how: str) -> Counter[str]:
     return counted
 
 
+def read_rows(file: Path) -> list[dict[str, Any]]:
+    """The runs of a file that `--json` wrote, by way, task and seed; none where there is none."""
+    if not file.exists():
+        return []
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    order = [task["name"] for task in read_tasks()]
+    return sorted(rows, key=lambda row: (WAYS.index(row["how"]), order.index(row["task"]), row["seed"]))
+
+
+def run_all(wanted: list[tuple[dict[str, Any], str, int]], options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Each run's row, as soon as it is there."""
+    with served(options) as servers, ThreadPoolExecutor(options.jobs) as pool:
+        # dealt by task, not by way: a server with all runs of one client would have more to do than the others
+        places = {task["name"]: number for number, task in enumerate(read_tasks())}
+        pending = [
+            pool.submit(one_run, task, how, seed, servers[places[task["name"]] % len(servers)], options)
+            for task, how, seed in wanted
+        ]
+        yield from (done.result() for done in as_completed(pending))
+
+
 def main() -> int:
-    """Run everything and print the table."""
+    """Run what is not in the file yet, and print the table of everything."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="qwen2.5-coder-1.5b", help="an installed embedded model")
     parser.add_argument("--aider", help="the aider command, from an environment of its own")
     parser.add_argument("--aider-temperature", type=float, default=0.2)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=5, help="0 prints the table of the file")
     parser.add_argument("--tasks", type=int, default=20, help="only so many of the tasks, spread over the kinds")
     parser.add_argument("--samples", type=int, default=4, help="Handshake's samples for one prompt")
-    parser.add_argument("--only", action="append", help="only this way (may be given again)")
+    parser.add_argument("--only", action="append", choices=WAYS, help="only this way (may be given again)")
     parser.add_argument(
         "--server", action="append", help="the address of a llama.cpp server that serves --model (may be given again)"
     )
@@ -332,34 +353,24 @@ def main() -> int:
     options = parser.parse_args()
     tasks = read_tasks()
     tasks = tasks[:: max(1, len(tasks) // options.tasks)][: options.tasks]
-    ways = ["handshake", *(["aider whole", "aider diff"] if options.aider else [])]
+    ways = [how for how in WAYS if options.aider or how == "handshake"]
     ways = [how for how in ways if not options.only or how in options.only]
-    rows = (
-        [json.loads(line) for line in options.json.read_text().splitlines()]
-        if options.json and options.json.exists()
-        else []
-    )
+    rows = read_rows(options.json) if options.json else []
     known = {(row["task"], row["how"], row["seed"]) for row in rows}
-    wanted = [
-        (task, how, seed)
-        for seed in range(options.seeds)
-        for task in tasks
-        for how in ways
-        if (task["name"], how, seed) not in known
-    ]
-    with served(options) as servers, ThreadPoolExecutor(options.jobs) as pool:
-        dealt = zip(wanted, cycle(servers))
-        for row in pool.map(lambda one: one_run(*one[0], one[1], options), dealt):
-            rows.append(row)
-            print("  ".join(f"{key}={row[key]}" for key in _SHOWN), flush=True)
-            if options.json:
-                with options.json.open("a") as file:
-                    file.write(json.dumps(row) + "\n")
+    every = [(task, how, seed) for seed in range(options.seeds) for task in tasks for how in ways]
+    wanted = [run for run in every if (run[0]["name"], *run[1:]) not in known]
+    for row in run_all(wanted, options) if wanted else ():
+        said = row.pop("said")
+        rows.append(row)
+        print("  ".join(f"{key}={row[key]}" for key in _SHOWN), "" if row["passed"] else said, flush=True)
+        if options.json:
+            with options.json.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+    if options.json:
+        rows = read_rows(options.json)
     print("\n".join(table(rows)))
-    lied = Counter(row["how"] for row in rows if row["claimed"] and not row["passed"])
     for how in dict.fromkeys(row["how"] for row in rows):
         print(f"{how}: tries that came to nothing: {dict(failures(rows, how)) or 'none'}")
-    print(f"claimed and not true: {dict(lied) or 'none'}")
     return 0
 
 

@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
 
-from small_models import TEST_FILE, in_scope, read_tasks, solved, table
+from small_models import TEST_FILE, in_scope, read_rows, read_tasks, solved, table
 
 # one interpreter for all folders: a start for each would take longer than the tests
 RUN_ALL = """
@@ -60,13 +60,29 @@ def test_the_tests_tell_a_solution(tmp_path, state):
 
 
 def test_the_table_counts_passes_by_kind():
-    row = {"kind": "fix", "tries": 2, "prompt_tokens": 10, "completion_tokens": 4, "seconds": 1.5}
+    row = {"kind": "fix", "tries": 2, "prompt_tokens": 10, "completion_tokens": 4, "claimed": None}
     rows = [
-        {**row, "how": "a", "passed": True},
-        {**row, "how": "a", "passed": False},
+        {**row, "how": "a", "passed": True, "claimed": True},
+        {**row, "how": "a", "passed": False, "claimed": True},
         {**row, "how": "b", "passed": True},
     ]
     lines = list(table(rows))
     assert lines[2] == "| fix | 1/2 | 1/1 |"
     assert lines[3] == "| **passed** | 1/2 | 1/1 |"
     assert lines[4] == "| tries, mean of a run | 2 | 2 |"
+    assert lines[7] == "| said to be done and was not | 1 |  |"
+
+
+ROWS = sorted((Path(__file__).parents[2] / "bench" / "rows").glob("*.jsonl"))
+
+
+@pytest.mark.parametrize("file", ROWS, ids=lambda file: file.stem)
+def test_the_tables_in_the_docs_are_those_of_the_runs(file):
+    rows = read_rows(file)
+    assert len({(row["task"], row["how"], row["seed"]) for row in rows}) == len(rows)
+    told = (Path(__file__).parents[2] / "docs" / "measured.md").read_text(encoding="utf-8")
+    assert "\n".join(table(rows)) in told
+
+
+def test_there_are_runs():
+    assert ROWS

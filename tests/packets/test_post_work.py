@@ -164,6 +164,20 @@ def test_the_scope_is_that_of_the_first_commit_where_the_base_has_no_packet(proj
     assert any("other/x.py is not in IN_SCOPE_PATHS" in line for line in judge(project))
 
 
+def test_what_no_block_can_mend_names_what_can(project) -> None:
+    """`manifest write` would give the same block again."""
+    (project.root / "lib/link.py").symlink_to("app.py")
+    project.write("other/x.py", "x\n")
+    project.commit()
+    found = []
+    for change in changes_between(project.repo, "HEAD~1", "HEAD"):
+        entry = replace(manifest_entries((change,))[0], line=1)
+        inside = change.path.startswith("lib/")
+        found += judge_file(FileCase(change=change, entries=(entry,), in_scope=inside), "p.md", "WP-1")
+    assert [f.code for f in found] == ["C701-G06", "C701-G02"]
+    assert all("WAIVERS GRANTED" in f.mend and "manifest write" not in f.mend for f in found)
+
+
 def test_filename_must_be_a_regular_file(project) -> None:
     (project.root / "lib/link.py").symlink_to("app.py")
     finish(project)

@@ -55,6 +55,19 @@ def entry_key(entry: ManifestEntry) -> EntryKey:
     return (*claims, *sorted(entry.gates.items()))
 
 
+_NO_BLOCK_HELPS = {"window_matches_plan", "filename_canonical_and_openable"}
+_ONLY_A_PERSON = "take it out of the change, or have it named under WAIVERS GRANTED"
+
+
+def _needs_a_waiver(case: FileCase) -> bool:
+    return not case.in_scope or (_kind(case) is not None and not case.waived)
+
+
+def _kind(case: FileCase) -> str | None:
+    mode = case.change.after_mode or case.change.before_mode
+    return {SYMLINK: "a symbolic link", SUBMODULE: "a submodule"}.get(mode)
+
+
 def judge_file(case: FileCase, packet_path: str, wp_id: str) -> list[Finding]:
     """What the ten gates say of a file's blocks: a box that is false, or true and not ticked, is an error."""
     remarks = Remarks(packet_path)
@@ -66,7 +79,10 @@ def judge_file(case: FileCase, packet_path: str, wp_id: str) -> list[Finding]:
             ticked = entry.gates.get(gate, False)
             if wrong:
                 remarks.error(
-                    code, entry.line - 1, f"{where}{gate}{' is ticked but false' if ticked else ''}: {wrong}", mend
+                    code,
+                    entry.line - 1,
+                    f"{where}{gate}{' is ticked but false' if ticked else ''}: {wrong}",
+                    _ONLY_A_PERSON if gate in _NO_BLOCK_HELPS and _needs_a_waiver(case) else mend,
                 )
             elif not ticked:
                 remarks.error(code, entry.line - 1, f"{where}{gate} is not ticked", mend)
@@ -104,8 +120,7 @@ def _filename(case: FileCase, entry: ManifestEntry) -> str:
         return str(problem)
     if normal != entry.target_file:
         return f"the canonical name is {normal}"
-    mode = case.change.after_mode or case.change.before_mode
-    kind = {SYMLINK: "a symbolic link", SUBMODULE: "a submodule"}.get(mode)
+    kind = _kind(case)
     return f"it is {kind}, not a regular file" if kind and not case.waived else ""
 
 
