@@ -299,7 +299,9 @@ def table(rows: list[dict[str, Any]]) -> Iterator[str]:
         means = [f"{sum(row[name] for row in own) / len(own):.4g}" for own in by_way.values()]
         yield f"| {title}, mean of a run | " + " | ".join(means) + " |"
     # aider says nothing of the kind
-    lies = [[row["claimed"] and not row["passed"] for row in own if row["claimed"] is not None] for own in by_way.values()]
+    lies = [
+        [row["claimed"] and not row["passed"] for row in own if row["claimed"] is not None] for own in by_way.values()
+    ]
     yield "| said to be done and was not | " + " | ".join(str(sum(found)) if found else "" for found in lies) + " |"
 
 

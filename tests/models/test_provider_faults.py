@@ -10,6 +10,7 @@ import pytest
 
 from handshake.domain.clock import SteppingClock
 from handshake.domain.errors import ModelFailed
+from handshake.models.endpoint import retry_after_s
 from handshake.models.openai import OpenAiProvider
 from handshake.models.retry import RetryLater, RetryRule, with_retries
 from handshake.models.runaway import RunawayWatch, repeats_itself, smallest_period
@@ -38,6 +39,25 @@ def test_429_waits_as_long_as_the_server_asks(faults, a_request):
     reply = OpenAiProvider("small", faults.config(), clock=clock, retry=rule).complete(a_request())
     assert reply.samples[0].text == "hello"
     assert clock.slept == [7.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7"}, 7),
+        ({"retry-after": "Thu, 26 Nov 2026 10:00:30 GMT", "date": "Thu, 26 Nov 2026 10:00:00 GMT"}, 30),
+        ({"retry-after": "Thursday, 26-Nov-26 10:00:30 GMT", "date": "Thu Nov 26 10:00:00 2026"}, 30),
+        ({"retry-after": "Thu, 26 Nov 2026 09:00:00 GMT", "date": "Thu, 26 Nov 2026 10:00:00 GMT"}, 0),
+        ({"retry-after": "Thu, 26 Nov 2026 10:00:30 GMT"}, None),  # whose clock?
+        ({"retry-after": "Fri, 26 Nov 2027 10:00:30 GMT", "date": "Thu, 26 Nov 2026 10:00:00 GMT"}, None),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "-1"}, None),
+        ({}, None),
+    ],
+)
+def test_retry_after_is_a_number_or_a_date(headers, seconds):
+    assert retry_after_s(headers) == seconds
 
 
 def test_a_server_that_stays_down_ends_within_the_budget(faults, a_request):

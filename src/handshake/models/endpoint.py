@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
@@ -222,13 +223,29 @@ def refused_key(url: str) -> ModelFailed:
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds of a Retry-After header in its number form."""
+    """Seconds that a Retry-After header asks for, as a number or as a date (RFC 9110, 10.2.3).
+
+    A date is held against the answer's own Date: the two clocks need not agree.
+    """
     value = headers.get("retry-after", "").strip()
     try:
         seconds = float(value)
     except ValueError:
-        return None
+        then, now = _moment(value), _moment(headers.get("date", ""))
+        if then is None or now is None:
+            return None
+        seconds = max(0.0, (then - now).total_seconds())
     return seconds if 0 <= seconds < 86_400 else None
+
+
+def _moment(text: str) -> datetime | None:
+    from email.utils import parsedate_to_datetime
+
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _rows(listing: Any, key: str) -> list[dict[str, Any]]:
