@@ -19,6 +19,7 @@ from handshake.domain.edit_text import resolve_edit
 from handshake.domain.file_text import NotText, decode_text, text_lines
 from handshake.domain.microtask import FileAccess
 from handshake.domain.reply import Edit, ParsedReply
+from handshake.loop.left_out import left_out, put_back
 from handshake.models.reply import parse_reply
 from handshake.toolbus.bus import ToolBus
 from handshake.toolbus.capabilities import default_profiles
@@ -79,6 +80,11 @@ class Place:
             else place.read_bytes()
             for place in places
         }
+
+    def read(self, path: str) -> bytes | None:
+        """A file of the worktree."""
+        place = self.worktree / path
+        return place.read_bytes() if place.is_file() else None
 
     def reset(self, content: bytes) -> None:
         """The three files as before, one of them with this content."""
@@ -183,14 +189,24 @@ def judge_repeated(text: str) -> None:
 
 
 def judge_applied(text: str, place: Place) -> None:
-    """Its edits, through the bus: in the micro-task's files alone, all or none, to the character."""
+    """Its edits, also with what they forgot put back: in the task's files alone, all or none, to the character."""
     content = CONTENTS[len(text) % len(CONTENTS)]
     parsed = read(text, single=True)
     if not parsed.edits:
         return
     place.reset(content)
+    _judge_edits(parsed.edits, place)
+    place.reset(content)
+    files = {path: place.read(path) for path in ALLOWED}
+    added = put_back(parsed, files, files, "")
+    if added is not None:
+        assert added.names and not left_out(added.parsed.edits, files, files, ""), "something is still left out"
+        _judge_edits(added.parsed.edits, place)
+
+
+def _judge_edits(edits: tuple[Edit, ...], place: Place) -> None:
     before = place.seen()
-    operation, payloads = edit_operation(place.ids.uuid7(), parsed.edits, ACCESS)
+    operation, payloads = edit_operation(place.ids.uuid7(), edits, ACCESS)
     result = place.bus.run(operation, payloads, stage="iteration")
     after = place.seen()
     changed = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
@@ -200,7 +216,7 @@ def judge_applied(text: str, place: Place) -> None:
         return
     written = {f"worktree/{path}" for path in result.facts["written"]}
     assert written == changed, "written and told differ"
-    for edit in parsed.edits:
+    for edit in edits:
         _judge_written(edit, before.get(f"worktree/{_plain(edit.path)}"), after[f"worktree/{_plain(edit.path)}"])
 
 

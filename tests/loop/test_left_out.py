@@ -83,6 +83,16 @@ def test_what_is_put_back_stands_where_it_was_and_evidence_moves_along() -> None
     assert (line.start, line.end, line.evidence_location) == (13, 14, "shapes.py:13-14")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "cp1252", "utf-16"])
+def test_a_file_in_another_encoding_keeps_its_letters(encoding: str) -> None:
+    old = "def größe():\n    return 'ü'\n"
+    before = {"shapes.py": old.encode(encoding)}
+    added = put_back(claimed(whole(SQUARE)), before, before, TASK)
+    assert added is not None
+    assert added.parsed.edits[0].content == f"{old}\n\n{SQUARE}"
+    assert put_back(claimed(whole(SQUARE)), {"shapes.py": b"\0\1\2"}, before, TASK) is None
+
+
 def test_another_file_of_the_reply_stays_as_it_was_given() -> None:
     other = Edit(path="other.py", form="whole", content="x = 1\n")
     before = {**BEFORE, "other.py": None}

@@ -43,7 +43,7 @@ if __name__ == "__main__":
 
 def merge(reply: str, old: str = OLD, path: str = "geo/shapes.py", gone: str | None = None) -> str | None:
     merged = merge_definitions(
-        path, old.encode(), reply, {"rectangle", "Shape", "Shape.area", "Shape.edge", "RATE", "one", "Area"} - {gone}
+        path, old, reply, {"rectangle", "Shape", "Shape.area", "Shape.edge", "RATE", "one", "Area"} - {gone}
     )
     return None if merged is None else "\n".join(merged.lines) + "\n"
 
@@ -121,7 +121,7 @@ def test_nothing_is_lost_and_everything_given_is_there_once(
 ) -> None:
     old = '"""Doc."""\n\n\n' + module(there, 1)
     reply = module(given_, 2)
-    merged = merge_definitions("m.py", old.encode(), reply, set("abcdefgh") - go)
+    merged = merge_definitions("m.py", old, reply, set("abcdefgh") - go)
     assert isinstance(merged, Merged)
     tree = ast.parse("\n".join(merged.lines))
     assert ast.get_docstring(tree) == "Doc."

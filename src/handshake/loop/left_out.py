@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from handshake.domain.file_text import NotText, decode_text
 from handshake.domain.microtask import MicroTaskDefinition
 from handshake.domain.reply import Edit, EvidenceLine, ParsedReply
 from handshake.loop.merge_definitions import Merged, merge_definitions
@@ -78,7 +79,7 @@ def put_back(parsed: ParsedReply, before: Files, base: Files, criteria: str) -> 
     for edit in parsed.edits:
         if edit.path in gone:
             lasting = set(not_spoken_of(_names(edit.path, base.get(edit.path)), criteria))
-            made = merge_definitions(edit.path, before[edit.path] or b"", edit.content or "", lasting)
+            made = merge_definitions(edit.path, _text(before[edit.path]), _text(edit.content), lasting)
             if made is None:
                 return None
             merged[edit.path] = made
@@ -104,5 +105,14 @@ def _moved(line: EvidenceLine, merged: Merged | None) -> EvidenceLine:
 
 
 def _names(path: str, content: bytes | str | None) -> list[str]:
-    text = content.decode("utf-8", "replace") if isinstance(content, bytes) else content or ""
-    return [definition.qualified for definition in outline_of(path, text).definitions]
+    return [definition.qualified for definition in outline_of(path, _text(content)).definitions]
+
+
+def _text(content: bytes | str | None) -> str:
+    """The text as edits read it, in the file's own encoding; empty where it is none."""
+    if not isinstance(content, bytes):
+        return (content or "").removeprefix("\ufeff")
+    try:
+        return "\n".join(decode_text(content).lines)
+    except NotText:
+        return ""

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Set
 from dataclasses import dataclass, field, replace
 
-from handshake.gates.code_lines import held_lines, lines_of
+from handshake.domain.file_text import text_lines
+from handshake.gates.code_lines import held_lines
 from handshake.source.languages import outline_of
 
 
@@ -69,13 +70,13 @@ class _Piece:
     name: str
 
 
-def merge_definitions(path: str, old: bytes, reply: str, lasting: Set[str]) -> Merged | None:
+def merge_definitions(path: str, old: str, reply: str, lasting: Set[str]) -> Merged | None:
     """The old file with the reply's definitions; None where it is not plain how they fit.
 
     Args:
         lasting: qualified names of definitions of the old file that may not be gone with the reply.
     """
-    there, given = (_side(path, lines_of(data)) for data in (old, reply.encode("utf-8", "replace")))
+    there, given = (_side(path, list(text_lines(text))) for text in (old, reply))
     whole, part = _tree(there), _tree(given)
     if whole is None or part is None or not part.inner:
         return None
