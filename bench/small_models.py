@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import yaml
@@ -324,15 +325,20 @@ def read_rows(file: Path) -> list[dict[str, Any]]:
 
 
 def run_all(wanted: list[tuple[dict[str, Any], str, int]], options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Each run's row, as soon as it is there."""
+    """Each run's row, as soon as it is there. Each server has its share of the runs that are under way."""
+    free: SimpleQueue[str] = SimpleQueue()
+
+    def run(task: dict[str, Any], how: str, seed: int) -> dict[str, Any]:
+        server = free.get()
+        try:
+            return one_run(task, how, seed, server, options)
+        finally:
+            free.put(server)
+
     with served(options) as servers, ThreadPoolExecutor(options.jobs) as pool:
-        # dealt by task, not by way: a server with all runs of one client would have more to do than the others
-        places = {task["name"]: number for number, task in enumerate(read_tasks())}
-        pending = [
-            pool.submit(one_run, task, how, seed, servers[places[task["name"]] % len(servers)], options)
-            for task, how, seed in wanted
-        ]
-        yield from (done.result() for done in as_completed(pending))
+        for number in range(options.jobs):
+            free.put(servers[number % len(servers)])
+        yield from (done.result() for done in as_completed([pool.submit(run, *one) for one in wanted]))
 
 
 def main() -> int:
