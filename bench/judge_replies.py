@@ -120,6 +120,9 @@ def stands_in_the_open(text: str, raw: str) -> bool:
     """
     text = text.replace("\r\n", "\n")
     places = [found.start() for found in re.finditer(f"^{re.escape(raw)}", text, re.MULTILINE)]
+    if not places:  # an edit in the middle was taken out of it
+        tag = re.escape(raw.partition("\n")[0])
+        places = [found.start() for found in re.finditer(f"^{tag}$", text, re.MULTILINE)]
     if not places:
         return bool(_TAG.search(text))  # a tag was cut out of the block's own line
     if _TAG.search(text):

@@ -47,3 +47,12 @@ def test_the_corpus_holds_every_kind_of_reading() -> None:
 def test_the_second_opinion_says_no_where_it_must(text: str) -> None:
     assert not stands_in_the_open(text, CLAIM)
     assert stands_in_the_open(f"Done.\n\n{CLAIM}\n", CLAIM)
+
+
+def test_a_block_that_an_edit_was_taken_out_of_is_found_by_its_tag() -> None:
+    text = "<blocked>\nREASON: a\nNEED: b\nFILE: a.py\n```\nx = 1\n```\n</blocked>\n"
+    signal = read(text).signal
+    assert signal.blocked
+    assert signal.raw_block is not None
+    assert signal.raw_block not in text
+    assert not stands_in_the_open("".join(f"> {line}\n" for line in text.splitlines()), signal.raw_block)
