@@ -42,6 +42,7 @@ class _Block:
     start: int
     end: int
     inner: list[_Block] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -96,13 +97,14 @@ def _tree(side: _Side) -> _Block | None:
             open_blocks.pop()
         around = open_blocks[-1]
         before = around.inner[-1].end if around.inner else around.start - (around is root)
-        if found.end > around.end or found.start <= before or found.name in {b.name for b in around.inner}:
+        if found.end > around.end or found.start <= before or found.name in around.names:
             return None
         start = found.start
         while start - 1 > before and _belongs_below(side, start - 1):
             start -= 1
         block = _Block(found.name, found.qualified, start, found.end)
         around.inner.append(block)
+        around.names.add(found.name)
         open_blocks.append(block)
     return root
 
@@ -138,14 +140,13 @@ def _merge(there: _Side, old: _Block, given: _Side, new: _Block, lasting: Set[st
         _space(there, old) or _space(given, new) or [""] * (1 if old.name or not there.path.endswith(".py") else 2)
     )
     _add_imports(there.path, pieces, strange, space)
-    _insert_new(pieces, given, new, {block.name for block in old.inner}, space)
+    _insert_new(pieces, given, new, old.names, space)
     return _joined(pieces, tail)
 
 
 def _one(there: _Side, old: _Block, given: _Side, new: _Block, lasting: Set[str]) -> Merged | None:
     """What stands for a definition that both have: the reply's, or a merge if it lost some of what is in it."""
-    has = {block.name for block in new.inner}
-    if any(block.name not in has and block.qualified in lasting for block in old.inner):
+    if any(block.name not in new.names and block.qualified in lasting for block in old.inner):
         return _merge(there, old, given, new, lasting)
     return Merged(tuple(given.lines[new.start - 1 : new.end]), ((new.start, new.end, 1),))
 
