@@ -43,6 +43,7 @@ CONTENTS = (
 LONGEST_S = 2.0
 """Far above what any reply of the lengths that are tried needs; a parser that counts in squares gets there."""
 
+_LINE_END = re.compile(r"\n|\r")  # a carriage return alone ends a line too; pairs were made one
 _TAG = re.compile(r"</?think(?:ing)?>", re.IGNORECASE)
 _FENCE_LIKE = re.compile(r"^[ \t]*(`{3,}|~{3,})(.*)$", re.MULTILINE)
 _SHELTERS = re.compile(r"^[ \t]*(?:`{3}|~{3}|>)", re.MULTILINE)
@@ -131,7 +132,7 @@ def stands_in_the_open(text: str, raw: str) -> bool:
     if _ODD.search(text.replace(raw, "")) or sum(bool(info.strip()) for _, info in marks) > 1:
         return True
     fences = [token for token in _markdown().parse(text) if token.type == "fence" and token.map]
-    lines = [text.count("\n", 0, at) for at in places]
+    lines = [len(_LINE_END.findall(text, 0, at)) for at in places]
     return any(
         all(
             token.content.strip() == raw.strip()

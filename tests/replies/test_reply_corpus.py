@@ -42,6 +42,7 @@ def test_the_corpus_holds_every_kind_of_reading() -> None:
         f"<think>\n{CLAIM}",
         f"~~~\n```\n~~~ x\n{CLAIM}\n~~~",
         f"{CLAIM}\n</think>",
+        f"\r``` xml\n{CLAIM}\nmore",
     ],
 )
 def test_the_second_opinion_says_no_where_it_must(text: str) -> None:
@@ -56,3 +57,7 @@ def test_a_block_that_an_edit_was_taken_out_of_is_found_by_its_tag() -> None:
     assert signal.raw_block is not None
     assert signal.raw_block not in text
     assert not stands_in_the_open("".join(f"> {line}\n" for line in text.splitlines()), signal.raw_block)
+
+
+def test_the_second_opinion_counts_lines_as_markdown_does() -> None:
+    assert stands_in_the_open(f"~~~ a\nb\n\rc\n~~~\n{CLAIM}\n", CLAIM)

@@ -47,7 +47,7 @@ def test_a_file_line_is_read_in_every_dress(line: str) -> None:
     assert parsed.edit_errors == ()
 
 
-@pytest.mark.parametrize("path", ["../etc/passwd", "/etc/passwd", "src\\a b.py", "./a.py", "ünï/c.py"])
+@pytest.mark.parametrize("path", ["../etc/passwd", "/etc/passwd", "src\\a b.py", "ünï/c.py"])
 def test_a_path_is_kept_but_for_its_slashes(path: str) -> None:
     assert read(whole(path, "x\n")).edits[0].path == path.replace("\\", "/")
 
@@ -315,3 +315,25 @@ def test_whole_content_comes_back_as_it_was_sent(content: str, fence: str) -> No
     parsed = read(f"FILE: a.py\n{fence}\n{content}{fence}\n{CLAIM}\n")
     assert parsed.edits[0].content == content
     assert parsed.signal.claimed_complete
+
+
+@pytest.mark.parametrize("other", ["./a.py", "././a.py", ".//a.py", "`./a.py`"])
+def test_one_file_by_two_names_is_given_twice(other: str) -> None:
+    parsed = parse_reply(
+        f"FILE: a.py\n```\nx = 1\n```\nFILE: {other}\n```\nx = 2\n```\n", mt_id="MT-001", writable=("a.py",)
+    )
+    assert parsed.edits == ()
+    assert parsed.edit_errors == ("a.py is given twice: give each file once",)
+
+
+@pytest.mark.parametrize("path", ["/a.py", "/./a.py", "../a.py", "x/../a.py"])
+def test_a_path_that_leaves_stays_one(path: str) -> None:
+    [edit] = parse_reply(f"FILE: {path}\n```\nx = 1\n```\n", mt_id="MT-001", writable=("a.py",)).edits
+    assert edit.path == path.replace("/./", "/")
+
+
+def test_a_fence_behind_a_lone_carriage_return_holds_what_follows() -> None:
+    claim = '<mt_complete>\nMT_ID: MT-001\nEVIDENCE:\n- "adds" -> a.py:1-2\n</mt_complete>'
+    parsed = parse_reply(f"so:\r``` xml\nan example\n{claim}\n", mt_id="MT-001", writable=("a.py",))
+    assert not parsed.signal.claimed_complete
+    assert "fence" in (parsed.signal.malformed or "")

@@ -61,7 +61,10 @@ def file_line(line: str) -> str | None:
     path = match["path"].strip().rstrip("*_").strip()
     ticked = re.match(r"^(`+)(.+?)\1[*_:]*$", path)
     path = ticked[2] if ticked else path.rstrip("`:").rstrip("*_").lstrip("`")
-    return path.strip().strip("\"'").strip().replace("\\", "/") or None
+    path = path.strip().strip("\"'").strip().replace("\\", "/")
+    # `./a.py` and `a.py` are one file, to be given once; a path from the root stays one, and is refused
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    return ("/" if path.startswith("/") else "") + "/".join(parts) or None
 
 
 def _owned_fences(pieces: tuple[Piece, ...]) -> tuple[dict[int, str], list[str]]:

@@ -129,7 +129,9 @@ class _Splitter:
 
 
 def _opening(line: str) -> re.Match[str] | None:
-    match = _FENCE.match(line)
+    # to CommonMark a carriage return alone ends a line (spec 0.31, 2.1): a fence may begin behind one
+    before, _, last = line.rpartition("\r")
+    match = _FENCE.match(line if _THINK.search(before) else last)
     return match if match is not None and _is_info(match) else None
 
 
