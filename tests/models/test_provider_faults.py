@@ -50,6 +50,7 @@ def test_429_waits_as_long_as_the_server_asks(faults, a_request):
         ({"retry-after": "Thu, 26 Nov 2026 09:00:00 GMT", "date": "Thu, 26 Nov 2026 10:00:00 GMT"}, 0),
         ({"retry-after": "Thu, 26 Nov 2026 10:00:30 GMT"}, None),  # whose clock?
         ({"retry-after": "Fri, 26 Nov 2027 10:00:30 GMT", "date": "Thu, 26 Nov 2026 10:00:00 GMT"}, None),
+        ({"retry-after": "Thu, 26 Nov 99999999999999999999 10:00:00 GMT", "date": "x"}, None),
         ({"retry-after": "soon"}, None),
         ({"retry-after": "nan"}, None),
         ({"retry-after": "-1"}, None),

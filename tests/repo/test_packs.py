@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handshake.domain.errors import ResourceExhausted
+from handshake.repo.atomic import sync_directory
 from handshake.repo.consolidate import gather_packs
 from handshake.repo.objects import git_object
 from handshake.repo.packs import PREFIX, PackWriter, clear_left_packs, encode_pack, ids_in_index
@@ -272,6 +273,24 @@ def test_a_folder_of_refs_that_git_removes_before_the_lock_is_made_again(branch,
     monkeypatch.setattr("handshake.repo.refs.os.open", open_after_git)
     newer = branch.publish({"log": b"2"}, message="m", when=when, expected=tip)
     assert left == [0]
+    assert branch.tip() == newer
+    scratch.fsck()
+
+
+def test_a_ref_that_git_packs_before_its_folder_is_synced_stays_moved(branch, scratch, when, monkeypatch):
+    tip = branch.publish({"log": b"1"}, message="m", when=when, expected=None)
+    packed = []
+
+    def sync_after_git(folder, real=sync_directory):
+        if folder.name == "track" and not packed:
+            scratch.git("pack-refs", "--all", "--prune")
+            packed.append(folder)
+            folder.rmdir()
+        real(folder)
+
+    monkeypatch.setattr("handshake.repo.refs.sync_directory", sync_after_git)
+    newer = branch.publish({"log": b"2"}, message="m", when=when, expected=tip)
+    assert packed
     assert branch.tip() == newer
     scratch.fsck()
 

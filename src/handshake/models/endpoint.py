@@ -243,7 +243,7 @@ def _moment(text: str) -> datetime | None:
 
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter for a year of twenty digits
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from pathlib import Path
@@ -43,10 +44,13 @@ def sync_directory(directory: Path) -> None:
 
 
 def sync_upwards(directory: Path, top: Path) -> None:
-    """Sync a directory and those above it up to and including `top`: new folders need their parents synced."""
+    """Sync a directory and those above it up to and including `top`: new folders need their parents synced.
+
+    One that is gone is passed over; git removes folders of refs at any time.
+    """
     current = directory
     while True:
-        if current.is_dir():
+        with contextlib.suppress(FileNotFoundError):
             sync_directory(current)
         if current in (top, current.parent):
             return

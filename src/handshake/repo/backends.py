@@ -72,7 +72,10 @@ class CliBackend:
                 sync_upwards(common / "reftable", common)
             else:
                 if not syncs_refs():
-                    _sync_file(common / ref)
+                    try:
+                        _sync_file(common / ref)
+                    except FileNotFoundError:  # git has packed it since
+                        _sync_file(common / "packed-refs")
                 sync_upwards((common / ref).parent, common)
         except OSError as error:
             raise disk_error(error, f"cannot sync {ref}") from error

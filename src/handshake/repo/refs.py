@@ -12,9 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from handshake.domain.clock import SystemClock
-from handshake.repo.atomic import disk_error, sync_directory
-
-_FOLDER_ATTEMPTS = 20
+from handshake.repo.atomic import disk_error, sync_directory, sync_upwards
 
 
 class RefBusy(Exception):
@@ -40,7 +38,7 @@ def swap_ref(common_dir: Path, ref: str, new: str, expected: str, read: Callable
     place = common_dir / ref
     lock = place.with_name(place.name + ".lock")
     try:
-        handle = _create(lock)
+        handle = _create_lock(lock)
     except FileExistsError:
         raise RefBusy(ref) from None
     except OSError as error:
@@ -63,10 +61,13 @@ def swap_ref(common_dir: Path, ref: str, new: str, expected: str, read: Callable
     except BaseException:
         lock.unlink(missing_ok=True)
         raise
-    sync_directory(place.parent)
+    try:
+        sync_directory(place.parent)
+    except FileNotFoundError:  # git has packed the ref since, and removed its folder: that must last as well
+        sync_upwards(place.parent, common_dir)
 
 
-def _create(lock: Path) -> int:
+def _create_lock(lock: Path, attempts: int = 20) -> int:
     """The descriptor of a lock file made anew, in its folder, which a packed ref need not have.
 
     `git pack-refs` removes folders that it emptied, also one that was made for this lock a moment ago. git meets
@@ -76,13 +77,13 @@ def _create(lock: Path) -> int:
         FileExistsError: it is held.
         OSError: it cannot be made.
     """
-    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
-    for _ in range(_FOLDER_ATTEMPTS):
-        with contextlib.suppress(FileNotFoundError):
-            lock.parent.mkdir(parents=True, exist_ok=True)
-            return os.open(lock, flags, 0o666)
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    return os.open(lock, flags, 0o666)
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
+    except FileNotFoundError:
+        if attempts == 1:
+            raise
+        return _create_lock(lock, attempts - 1)
 
 
 def note_in_reflog(common_dir: Path, ref: str, old: str, new: str) -> None:
