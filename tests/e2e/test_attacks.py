@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -329,19 +330,26 @@ def with_a_second_function(shop):
     return both.replace("20", "19")
 
 
+@contextmanager
+def answered(shop, make_server, *rules, packet=code_and_tests):
+    """The packet dropped, and a server that answers by these rules; each task has two tries."""
+    served = make_server(list(rules))
+    shop.borrow(served)
+    shop.drop(packet)
+    shop.served_by("m", policy={"max_iterations_per_mt": 2}, profile="standard")
+    try:
+        yield served
+    finally:
+        served.stop()
+
+
 @pytest.mark.parametrize(
     "given", [GOOD, GOOD[GOOD.index("VAT") :]], ids=["the-head-of-the-file", "only-what-changes"]
 )
 def test_a_function_that_a_reply_forgets_is_put_back(shop, make_server, given):
     wanted = with_a_second_function(shop)
-    served = make_server([{"reply": edit("shop/pricing.py", given) + claim()}])
-    shop.borrow(served)
-    try:
-        shop.drop(code_and_tests)
-        shop.served_by("m", policy={"max_iterations_per_mt": 2}, profile="standard")
+    with answered(shop, make_server, {"reply": edit("shop/pricing.py", given) + claim()}):
         shop.handshake("run", WP, code=3)  # the whole plan asks for more than this file
-    finally:
-        served.stop()
     first = shop.event_rows("FR-EVT-MT-003")[0]
     assert first["outcome"]["validation_passed"]
     assert shop.git("show", f"{BRANCH}:shop/pricing.py") == wanted.strip()
@@ -357,18 +365,12 @@ def test_a_function_that_a_reply_forgets_is_put_back(shop, make_server, given):
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_what_was_put_back_when_the_run_was_killed_is_not_taken_for_a_persons(shop, make_server):
     wanted = with_a_second_function(shop)
-    served = make_server([{"reply": edit("shop/pricing.py", GOOD) + claim()}])
-    shop.borrow(served)
-    try:
-        shop.drop(code_and_tests)
-        shop.served_by("m", policy={"max_iterations_per_mt": 1}, profile="standard")
+    with answered(shop, make_server, {"reply": edit("shop/pricing.py", GOOD) + claim()}) as served:
         child = shop.start("run", WP, HANDSHAKE_FAILPOINT="edit.file:after@2:kill")
         child.communicate(timeout=120)
         assert child.returncode == -signal.SIGKILL
         assert (shop.worktree / "shop" / "pricing.py").read_text() == wanted
         shop.handshake("run", WP, code=3)
-    finally:
-        served.stop()
     assert shop.event_rows("FR-EVT-MT-003")[0]["outcome"]["validation_passed"]
     assert len([call for call in served.calls() if call["mt_id"] == "MT-001"]) == 1
     assert shop.git("for-each-ref", "refs/handshake/salvage") == ""
@@ -377,16 +379,44 @@ def test_what_was_put_back_when_the_run_was_killed_is_not_taken_for_a_persons(sh
 def test_a_reply_that_forgets_a_function_and_fits_nowhere_changes_nothing_and_is_told_which(shop, make_server):
     wanted = with_a_second_function(shop)
     again = {"when": {"contains": "left out `net`"}, "reply": edit("shop/pricing.py", wanted) + claim()}
-    served = make_server([again, {"reply": edit("shop/pricing.py", f"print('hello')\n{GOOD}") + claim()}])
-    shop.borrow(served)
-    try:
-        shop.drop(code_and_tests)
-        shop.served_by("m", policy={"max_iterations_per_mt": 2}, profile="standard")
+    forgets = {"reply": edit("shop/pricing.py", f"print('hello')\n{GOOD}") + claim()}
+    with answered(shop, make_server, again, forgets):
         shop.handshake("run", WP, code=3)  # the whole plan asks for more than this file
-    finally:
-        served.stop()
     first, second = shop.event_rows("FR-EVT-MT-003")
     assert first["outcome"]["failure_category"] == "incomplete_implementation"
     assert "left out `net`" in first["outcome"]["error_summary"]
     assert second["outcome"]["validation_passed"]
     assert shop.git("show", f"{BRANCH}:shop/pricing.py") == wanted.strip()
+
+
+COUNTED = """import unittest
+from pathlib import Path
+
+from shop import pricing
+
+
+class FlakyTest(unittest.TestCase):
+    def test_the_second_time_and_the_fifth(self):
+        marks = Path(__file__).parent / "__pycache__" / "marks"
+        marks.parent.mkdir(exist_ok=True)
+        if pricing.VAT_PERCENT == 19:
+            with marks.open("a") as file:
+                file.write("x")
+            self.assertIn(len(marks.read_text()), (2, 5))
+"""
+
+
+def test_a_flaky_pass_counts_once_also_where_a_reply_was_read_a_second_time(shop, make_server):
+    both = f"{GOOD}\n\ndef net(gross_price: int) -> int:\n    return gross_price\n"
+    (shop.root / "shop" / "pricing.py").write_text(both.replace("19", "20"))
+    half = {"when": {"mt": "MT-001", "attempt": 1}, "reply": product(f"{GOOD}\nHALF = 1\n")}
+    for name, text in (("test_flaky.py", COUNTED), ("test_strict.py", STRICT)):
+        (shop.root / "tests" / name).write_text(text)
+    shop.git("add", "-A")
+    shop.git("commit", "-qm", "two more tests")
+    with answered(shop, make_server, half, {"reply": product(both)}, packet=two_commands):
+        shop.handshake("run", WP, code=3)
+    as_it_came, put_back, second = shop.event_rows("FR-EVT-MT-012")
+    assert [spec["flaky"] for spec in as_it_came["spec_results"]] == [True, False]
+    assert [spec["passed"] for spec in put_back["spec_results"]] == [False, False]
+    assert [(spec["passed"], spec["flaky"]) for spec in second["spec_results"]] == [(False, False), (True, False)]

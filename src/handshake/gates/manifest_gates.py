@@ -55,19 +55,6 @@ def entry_key(entry: ManifestEntry) -> EntryKey:
     return (*claims, *sorted(entry.gates.items()))
 
 
-_NO_BLOCK_HELPS = {"window_matches_plan", "filename_canonical_and_openable"}
-_ONLY_A_PERSON = "take it out of the change, or have it named under WAIVERS GRANTED"
-
-
-def _needs_a_waiver(case: FileCase) -> bool:
-    return not case.in_scope or (_kind(case) is not None and not case.waived)
-
-
-def _kind(case: FileCase) -> str | None:
-    mode = case.change.after_mode or case.change.before_mode
-    return {SYMLINK: "a symbolic link", SUBMODULE: "a submodule"}.get(mode)
-
-
 def judge_file(case: FileCase, packet_path: str, wp_id: str) -> list[Finding]:
     """What the ten gates say of a file's blocks: a box that is false, or true and not ticked, is an error."""
     remarks = Remarks(packet_path)
@@ -82,7 +69,7 @@ def judge_file(case: FileCase, packet_path: str, wp_id: str) -> list[Finding]:
                     code,
                     entry.line - 1,
                     f"{where}{gate}{' is ticked but false' if ticked else ''}: {wrong}",
-                    _ONLY_A_PERSON if gate in _NO_BLOCK_HELPS and _needs_a_waiver(case) else mend,
+                    mend if gate not in _needing_a_waiver(case) else _ONLY_A_PERSON,
                 )
             elif not ticked:
                 remarks.error(code, entry.line - 1, f"{where}{gate} is not ticked", mend)
@@ -95,6 +82,20 @@ def judge_file(case: FileCase, packet_path: str, wp_id: str) -> list[Finding]:
                     "C701-G05", entry.line - 1, f"{where}{name} is that of the content before LF endings", mend
                 )
     return remarks.findings
+
+
+_ONLY_A_PERSON = "take it out of the change, or have it named under WAIVERS GRANTED"
+
+
+def _needing_a_waiver(case: FileCase) -> set[str]:
+    """The gates that no other block would pass: `manifest write` would only write the same again."""
+    outside = set() if case.in_scope else {"window_matches_plan"}
+    return outside if case.waived or _kind(case) is None else {*outside, "filename_canonical_and_openable"}
+
+
+def _kind(case: FileCase) -> str | None:
+    mode = case.change.after_mode or case.change.before_mode
+    return {SYMLINK: "a symbolic link", SUBMODULE: "a submodule"}.get(mode)
 
 
 def _anchors(case: FileCase, entry: ManifestEntry) -> str:

@@ -6,7 +6,7 @@ Nothing here decides what happens next; it finds out what is true.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from handshake.domain.artifact import ArtifactHandle
@@ -41,7 +41,10 @@ _CODE = re.compile(r"`[^`]*`")
 
 @dataclass(frozen=True)
 class Attempt:
-    """What one sample did to the tree. `files` are the MT's files after it."""
+    """What one sample did to the tree.
+
+    `files` are the MT's files after it; `first_verdict` is that on the reply as it came, where it was read once more.
+    """
 
     sample: int
     parsed: ParsedReply
@@ -52,6 +55,7 @@ class Attempt:
     category: FailureCategory | None = None
     escape: str | None = None
     repeated: bool = False
+    first_verdict: ValidationResult | None = None
 
     @property
     def signal(self) -> CompletionSignal:
@@ -71,6 +75,19 @@ class Attempt:
         return (checks, int(applied and self.problem is None), -self.sample)
 
 
+@dataclass(frozen=True)
+class _Trial:
+    """One iteration's reply against the tree: what each of its samples is tried on. `seen` are outcomes so far."""
+
+    run: Run
+    equipment: Equipment
+    mt: MicroTaskDefinition
+    prepared: Prepared
+    before: Files
+    grounds: Grounds
+    seen: set[str] = field(default_factory=set)
+
+
 def try_samples(
     run: Run, equipment: Equipment, mt: MicroTaskDefinition, prepared: Prepared, reply: ModelReply, grounds: Grounds
 ) -> tuple[Attempt, ArtifactHandle | None]:
@@ -79,13 +96,12 @@ def try_samples(
     Returns:
         the attempt whose files stand in the worktree now, and the handle of `validation.json`.
     """
-    before = read_files(equipment, mt)
+    trial = _Trial(run, equipment, mt, prepared, read_files(equipment, mt), grounds)
     attempts: list[Attempt] = []
-    seen: set[str] = set()
     for number, sample in enumerate(reply.samples):
         run.show(f"reply {number + 1} of {len(reply.samples)}", sample.text)
-        equipment.workspace.write_snapshot(before)
-        attempt = _try(run, equipment, mt, prepared, sample, number, before, grounds, seen)
+        equipment.workspace.write_snapshot(trial.before)
+        attempt = _try(trial, number, sample)
         attempts.append(attempt)
         if attempt.passed or attempt.escape:
             break
@@ -100,17 +116,8 @@ def read_files(equipment: Equipment, mt: MicroTaskDefinition) -> dict[str, bytes
     return {path: equipment.workspace.read(path) for path in mt.files.writable}
 
 
-def _try(
-    run: Run,
-    equipment: Equipment,
-    mt: MicroTaskDefinition,
-    prepared: Prepared,
-    sample: Sample,
-    number: int,
-    before: Files,
-    grounds: Grounds,
-    seen: set[str],
-) -> Attempt:
+def _try(trial: _Trial, number: int, sample: Sample) -> Attempt:
+    mt, before = trial.mt, trial.before
     if sample.finish_reason != "stop":
         why = "was cut off at its length limit" if sample.finish_reason == "length" else "was stopped early"
         kind = failure_category(
@@ -124,74 +131,54 @@ def _try(
         sample.text,
         mt_id=mt.mt_id,
         writable=mt.files.writable,
-        single_file_fence=prepared.has_single_file_fence(mt),
+        single_file_fence=trial.prepared.has_single_file_fence(mt),
     )
     if parsed.edit_errors:
         return _nothing(number, before, parsed, "; ".join(parsed.edit_errors))
     if not parsed.edits and not parsed.signal.claimed_complete:
         return Attempt(number, parsed, (), dict(before), None, problem=parsed.signal.malformed)
-    attempt = _judge(run, equipment, mt, prepared, number, before, grounds, seen, parsed)
+    attempt = _judge(trial, number, parsed)
     if attempt.passed or attempt.escape or attempt.repeated or asks_for_deletion(mt):
         return attempt
-    return _with_put_back(run, equipment, mt, prepared, before, grounds, seen, attempt)
+    return _with_put_back(trial, attempt)
 
 
-def _judge(
-    run: Run,
-    equipment: Equipment,
-    mt: MicroTaskDefinition,
-    prepared: Prepared,
-    number: int,
-    before: Files,
-    grounds: Grounds,
-    seen: set[str],
-    parsed: ParsedReply,
-    added: PutBack | None = None,
-) -> Attempt:
+def _judge(trial: _Trial, number: int, parsed: ParsedReply, added: PutBack | None = None) -> Attempt:
     """Apply a reply's edits to the tree and hold its claim to what is there then."""
-    name = f"s{number}" if added is None else f"s{number}/put-back"
-    outcomes, problem, category, escape = _apply(run, equipment, mt, prepared, name, parsed)
+    name = f"s{number}" if added is None else f"s{number}-put-back"
+    outcomes, problem, category, escape = _apply(trial, name, parsed)
     if added is not None:
         outcomes = tuple(o.model_copy(update={"put_back": added.names.get(o.path)}) for o in outcomes)
-    files = read_files(equipment, mt)
+    files = read_files(trial.equipment, trial.mt)
     if problem is not None:
         return Attempt(number, parsed, outcomes, files, None, problem, category, escape)
-    if _seen_before(seen, files, parsed):
+    if _seen_before(trial.seen, files, parsed):
         return Attempt(number, parsed, outcomes, files, None, "the same as an earlier sample", repeated=True)
     if not parsed.signal.claimed_complete:
         return Attempt(number, parsed, outcomes, files, None, problem=parsed.signal.malformed)
-    verdict = validate(run, equipment, grounds, parsed.signal, files, number, name)
-    _announce(run, mt, prepared, verdict, name)
+    verdict = validate(trial.run, trial.equipment, trial.grounds, parsed.signal, files, number, name)
+    _announce(trial, verdict, name)
     return Attempt(
         number, parsed, outcomes, files, verdict, "; ".join(verdict.reasons) or None, verdict.failure_category
     )
 
 
-def _with_put_back(
-    run: Run,
-    equipment: Equipment,
-    mt: MicroTaskDefinition,
-    prepared: Prepared,
-    before: Files,
-    grounds: Grounds,
-    seen: set[str],
-    attempt: Attempt,
-) -> Attempt:
+def _with_put_back(trial: _Trial, attempt: Attempt) -> Attempt:
     """A failed attempt that lost code, judged once more with the code put back; else its files stay as they were."""
     lost_most = any(outcome.category == "shrink" for outcome in attempt.outcomes)
     checks = attempt.validation.spec_results if attempt.validation else ()
-    if not lost_most and (attempt.validation is None or all(result.passed for result in checks)):
+    if not lost_most and all(result.passed for result in checks):
         return attempt
-    criteria = criteria_of(mt)
-    gone = left_out(attempt.parsed.edits, before, grounds.base, criteria)
+    before, base, criteria = trial.before, trial.grounds.base, criteria_of(trial.mt)
+    gone = left_out(attempt.parsed.edits, before, base, criteria)
     if not gone:
         return attempt
-    added = put_back(attempt.parsed, before, grounds.base, criteria)
+    added = put_back(attempt.parsed, before, base, criteria)
     if added is not None:
-        equipment.workspace.write_snapshot(before)
-        again = _judge(run, equipment, mt, prepared, attempt.sample, before, grounds, seen, added.parsed, added)
+        trial.equipment.workspace.write_snapshot(before)
+        again = _judge(trial, attempt.sample, added.parsed, added)
         if all(outcome.applied for outcome in again.outcomes):
-            return again
+            return replace(again, first_verdict=attempt.validation)
     return attempt if lost_most else _taken_back(before, attempt, {path: told(names) for path, names in gone.items()})
 
 
@@ -221,31 +208,39 @@ def _taken_back(before: Files, attempt: Attempt, gone: dict[str, str]) -> Attemp
     )
     problem = "; ".join(f"{path}: {what}" for path, what in gone.items())
     kind = FailureCategory.INCOMPLETE_IMPLEMENTATION
-    return Attempt(attempt.sample, attempt.parsed, outcomes, dict(before), None, problem, kind)
+    return Attempt(
+        attempt.sample,
+        attempt.parsed,
+        outcomes,
+        dict(before),
+        None,
+        problem,
+        kind,
+        first_verdict=attempt.validation,
+    )
 
 
 def _apply(
-    run: Run, equipment: Equipment, mt: MicroTaskDefinition, prepared: Prepared, name: str, parsed: ParsedReply
+    trial: _Trial, name: str, parsed: ParsedReply
 ) -> tuple[tuple[EditOutcome, ...], str | None, FailureCategory | None, str | None]:
     """All edits or none, through the tool bus."""
     if not parsed.edits:
         return (), None, None, None
+    run, step_id = trial.run, trial.prepared.step_id
     operation, payloads = edit_operation(
-        run.stable_id(f"{prepared.step_id}/{name}/edit"),
+        run.stable_id(f"{step_id}/{name}/edit"),
         parsed.edits,
-        mt.files,
+        trial.mt.files,
         profile_id=run.job.capability_profile_id,
-        allow_shrink=asks_for_deletion(mt),
+        allow_shrink=asks_for_deletion(trial.mt),
     )
     run.settle()
-    result = refuse_broken_machine(equipment.bus.run(operation, payloads, stage="iteration"))
+    result = refuse_broken_machine(trial.equipment.bus.run(operation, payloads, stage="iteration"))
     outcomes = tuple(EditOutcome.model_validate(o) for o in result.facts.get("outcomes", ()))
     if result.status == "succeeded":
         written = [sidecar_of(result, handle) for handle in result.evidence]
         run.store_record(
-            run.paths.step(prepared.step_id, f"written-{name.removeprefix('s').replace('/', '-')}.json"),
-            {"files": written},
-            "report",
+            run.paths.step(step_id, f"written-{name.removeprefix('s')}.json"), {"files": written}, "report"
         )
         return outcomes, None, None, None
     problem = "; ".join(error.message for error in result.errors) or "the edits did not apply"
@@ -275,7 +270,8 @@ def _seen_before(seen: set[str], files: Files, parsed: ParsedReply) -> bool:
     return False
 
 
-def _announce(run: Run, mt: MicroTaskDefinition, prepared: Prepared, verdict: ValidationResult, name: str) -> None:
+def _announce(trial: _Trial, verdict: ValidationResult, name: str) -> None:
+    run, prepared = trial.run, trial.prepared
     specs: list[dict[str, Any]] = [
         {"command": s.command, "passed": s.passed, "exit_code": s.exit_code, "flaky": s.flaky, "reason": s.reason}
         for s in verdict.spec_results
@@ -291,7 +287,7 @@ def _announce(run: Run, mt: MicroTaskDefinition, prepared: Prepared, verdict: Va
             "reasons": list(verdict.reasons),
         },
         key=f"{prepared.step_id}/{name}/012",
-        mt_id=mt.mt_id,
+        mt_id=trial.mt.mt_id,
         iteration=prepared.number,
     )
 
@@ -330,7 +326,8 @@ def _summary(attempt: Attempt) -> str:
 
 def _store_validation(run: Run, prepared: Prepared, attempts: list[Attempt]) -> ArtifactHandle | None:
     verdicts = [attempt.validation for attempt in attempts if attempt.validation is not None]
-    if not verdicts:
+    first = [attempt.first_verdict for attempt in attempts if attempt.first_verdict is not None]
+    if not verdicts and not first:
         return None
     path = run.paths.step(prepared.step_id, "validation.json")
-    return run.store_record(path, {"results": verdicts}, "report")
+    return run.store_record(path, {"results": verdicts, **({"first_results": first} if first else {})}, "report")

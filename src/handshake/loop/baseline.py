@@ -55,8 +55,8 @@ def _tree_of_head(run: Run) -> str:
 
 def _show_files(run: Run, mt: MicroTaskDefinition) -> None:
     """The branch's `worktree/` holds this MT's files from here on, so that diffs of steps show its work."""
-    base = run.around.repo.tree(run.job.workspace.head_commit)
-    wanted = {run.paths.snapshot(path): base.read(path) for path in mt.files.writable}
+    began = files_at(run, run.job.workspace.head_commit, mt)
+    wanted = {run.paths.snapshot(path): data for path, data in began.items()}
     if run.tip is not None:
         for place in run.branch.list(run.paths.worktree, run.tip):
             if place not in wanted:
@@ -66,16 +66,21 @@ def _show_files(run: Run, mt: MicroTaskDefinition) -> None:
             run.store(place, data)
 
 
+def files_at(run: Run, commit: str, mt: MicroTaskDefinition) -> dict[str, bytes | None]:
+    """The MT's own files as a commit has them."""
+    tree = run.around.repo.tree(commit)
+    return {path: tree.read(path) for path in mt.files.writable}
+
+
 def grounds_for(run: Run, mt: MicroTaskDefinition, this_step: str, number: int) -> Grounds:
     """What this MT's claims are judged against."""
     entry = run.entry(mt.mt_id)
-    base = run.around.repo.tree(run.job.workspace.head_commit)
     verdicts = run.artifact_json(run.paths.step(step_id(mt.mt_id, 0), "validation.json")) or {"results": [{}]}
     return Grounds(
         step_id=this_step,
         number=number,
         mt=mt,
-        base={path: base.read(path) for path in mt.files.writable},
+        base=files_at(run, run.job.workspace.head_commit, mt),
         already_satisfied=bool(entry.already_satisfied),
         tests_before=verdicts["results"][0].get("tests_seen"),
         flaky_spent=was_flaky(run, entry),
@@ -85,4 +90,9 @@ def grounds_for(run: Run, mt: MicroTaskDefinition, this_step: str, number: int) 
 def was_flaky(run: Run, entry: MtProgress) -> bool:
     """Whether a command of this MT failed and passed on the unchanged tree, in whatever iteration and sample."""
     stored = [run.artifact_json(run.paths.step(row.step_id, "validation.json")) or {} for row in entry.iterations]
-    return any(result.get("flaky") for verdicts in stored for result in verdicts.get("results", ()))
+    return any(
+        result.get("flaky")
+        for verdicts in stored
+        for kind in ("results", "first_results")
+        for result in verdicts.get(kind, ())
+    )

@@ -50,7 +50,7 @@ def left_out(edits: Iterable[Edit], before: Files, base: Files, criteria: str) -
             continue
         there = set(_names(edit.path, edit.content))
         names = [name for name in _names(edit.path, before.get(edit.path)) if name not in there]
-        lasting = set(not_spoken_of(_names(edit.path, base.get(edit.path)), criteria)) if names else ()
+        lasting = _lasting(edit.path, base, criteria) if names else set()
         gone = [name for name in dict.fromkeys(names) if name in lasting]
         # with a class its methods are gone: the class is told
         gone = [name for name in gone if name.rpartition(".")[0] not in gone]
@@ -78,8 +78,12 @@ def put_back(parsed: ParsedReply, before: Files, base: Files, criteria: str) -> 
     merged: dict[str, Merged] = {}
     for edit in parsed.edits:
         if edit.path in gone:
-            lasting = set(not_spoken_of(_names(edit.path, base.get(edit.path)), criteria))
-            made = merge_definitions(edit.path, _text(before[edit.path]), _text(edit.content), lasting)
+            made = merge_definitions(
+                edit.path,
+                _text(before[edit.path]),
+                _text(edit.content),
+                _lasting(edit.path, base, criteria),
+            )
             if made is None:
                 return None
             merged[edit.path] = made
@@ -102,6 +106,11 @@ def _moved(line: EvidenceLine, merged: Merged | None) -> EvidenceLine:
     start, end = merged.place_of(line.start, line.end)
     where = f"{line.path}:{start}-{end}"
     return line.model_copy(update={"start": start, "end": end, "evidence_location": where})
+
+
+def _lasting(path: str, base: Files, criteria: str) -> set[str]:
+    """The definitions that no reply may lose: there when the task began, and not spoken of by it."""
+    return set(not_spoken_of(_names(path, base.get(path)), criteria))
 
 
 def _names(path: str, content: bytes | str | None) -> list[str]:

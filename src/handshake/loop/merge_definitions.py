@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Set
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from handshake.domain.file_text import text_lines
 from handshake.gates.code_lines import held_lines
@@ -41,8 +42,7 @@ class _Block:
     qualified: str
     start: int
     end: int
-    inner: list[_Block] = field(default_factory=list)
-    names: set[str] = field(default_factory=set)
+    inner: dict[str, _Block] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class _Side:
 
     def outside(self, block: _Block) -> Iterator[str]:
         """The code lines of a block that are in none of its definitions."""
-        within = {number for child in block.inner for number in range(child.start, child.end + 1)}
+        within = {number for child in block.inner.values() for number in range(child.start, child.end + 1)}
         for number in range(block.start, block.end + 1):
             if number in self.held and number not in within:
                 yield self.lines[number - 1].strip()
@@ -96,15 +96,15 @@ def _tree(side: _Side) -> _Block | None:
         while open_blocks[-1].end < found.start:
             open_blocks.pop()
         around = open_blocks[-1]
-        before = around.inner[-1].end if around.inner else around.start - (around is root)
-        if found.end > around.end or found.start <= before or found.name in around.names:
+        last = next(reversed(around.inner.values()), None)
+        before = last.end if last else around.start - (around is root)
+        if found.end > around.end or found.start <= before or found.name in around.inner:
             return None
         start = found.start
         while start - 1 > before and _belongs_below(side, start - 1):
             start -= 1
         block = _Block(found.name, found.qualified, start, found.end)
-        around.inner.append(block)
-        around.names.add(found.name)
+        around.inner[found.name] = block
         open_blocks.append(block)
     return root
 
@@ -119,13 +119,12 @@ def _merge(there: _Side, old: _Block, given: _Side, new: _Block, lasting: Set[st
     strange = [line for line in given.outside(new) if line not in known]
     if strange and (old.name or not all(_is_import(there.path, line) for line in strange)):
         return None
-    wanted = {block.name: block for block in new.inner}
     pieces: list[_Piece] = []
     at = old.start
-    for block in old.inner:
+    for block in old.inner.values():
         gap, at = there.lines[at - 1 : block.start - 1], block.end + 1
-        if block.name in wanted:
-            merged = _one(there, block, given, wanted[block.name], lasting)
+        if block.name in new.inner:
+            merged = _one(there, block, given, new.inner[block.name], lasting)
             if merged is None:
                 return None
             pieces.append(_Piece(gap, list(merged.lines), merged.moved, block.name))
@@ -140,13 +139,13 @@ def _merge(there: _Side, old: _Block, given: _Side, new: _Block, lasting: Set[st
         _space(there, old) or _space(given, new) or [""] * (1 if old.name or not there.path.endswith(".py") else 2)
     )
     _add_imports(there.path, pieces, strange, space)
-    _insert_new(pieces, given, new, old.names, space)
+    _insert_new(pieces, given, new, old, space)
     return _joined(pieces, tail)
 
 
 def _one(there: _Side, old: _Block, given: _Side, new: _Block, lasting: Set[str]) -> Merged | None:
     """What stands for a definition that both have: the reply's, or a merge if it lost some of what is in it."""
-    if any(block.name not in new.names and block.qualified in lasting for block in old.inner):
+    if any(block.name not in new.inner and block.qualified in lasting for block in old.inner.values()):
         return _merge(there, old, given, new, lasting)
     return Merged(tuple(given.lines[new.start - 1 : new.end]), ((new.start, new.end, 1),))
 
@@ -156,8 +155,8 @@ def _is_import(path: str, line: str) -> bool:
 
 
 def _space(side: _Side, block: _Block) -> list[str]:
-    """The blank lines between the first two definitions."""
-    for one, two in zip(block.inner, block.inner[1:], strict=False):
+    """The blank lines between the first two definitions that nothing else is between."""
+    for one, two in pairwise(block.inner.values()):
         between = side.lines[one.end : two.start - 1]
         if between and not any(line.strip() for line in between):
             return between
@@ -178,16 +177,17 @@ def _add_imports(path: str, pieces: list[_Piece], imports: list[str], space: lis
     pieces[0] = replace(pieces[0], gap=head)
 
 
-def _insert_new(pieces: list[_Piece], given: _Side, new: _Block, known: set[str], space: list[str]) -> None:
+def _insert_new(pieces: list[_Piece], given: _Side, new: _Block, old: _Block, space: list[str]) -> None:
     """Put each new definition behind the one it follows in the reply, or before the one it leads, or last."""
-    for place, block in enumerate(new.inner):
-        if block.name in known:
+    order = list(new.inner)
+    for place, block in enumerate(new.inner.values()):
+        if block.name in old.inner:
             continue
         names = [piece.name for piece in pieces]
         body = given.lines[block.start - 1 : block.end]
         piece = _Piece(space, body, ((block.start, block.end, 1),), block.name)
-        follows = new.inner[place - 1].name if place else None
-        leads = next((later.name for later in new.inner[place + 1 :] if later.name in names), None)
+        follows = order[place - 1] if place else None
+        leads = next((later for later in order[place + 1 :] if later in names), None)
         if follows in names:
             at = names.index(follows) + 1
         elif leads is not None:

@@ -10,6 +10,7 @@ from handshake.domain.edit_text import resolve_edit
 from handshake.domain.ledger import StepStatus
 from handshake.domain.microtask import MicroTaskDefinition
 from handshake.domain.progress import MtStatus
+from handshake.loop.baseline import files_at
 from handshake.loop.call import stored_reply
 from handshake.loop.equipment import CodeSide
 from handshake.loop.left_out import criteria_of, put_back
@@ -38,8 +39,7 @@ def explained_contents(run: Run, equipment: CodeSide) -> Contents:
 def _add_running(known: Contents, run: Run, equipment: CodeSide, mt: MicroTaskDefinition) -> None:
     """The running task's files: as the last step left them, and as each sample of a stored reply makes them."""
     before = {path: run.artifact(run.paths.snapshot(path)) for path in mt.files.writable}
-    tree = run.around.repo.tree(run.job.workspace.head_commit)
-    base = {path: tree.read(path) for path in mt.files.writable}
+    base = files_at(run, run.job.workspace.head_commit, mt)
     for path, data in before.items():
         known[path].add(data)
     for step in run.ledger.steps:

@@ -23,6 +23,7 @@ from handshake.domain.edit_text import resolve_edit
 from handshake.domain.errors import ModelFailed, StateCorruption, UsageError
 from handshake.domain.modelcall import ModelReply
 from handshake.domain.settings import ModelConfig
+from handshake.loop.baseline import files_at
 from handshake.loop.context_request import protected_store
 from handshake.loop.left_out import criteria_of, put_back
 from handshake.loop.prepare import Prepared, as_published
@@ -190,9 +191,7 @@ def _reply_again(run: Run, again: Replayed, recorded: RecordedRequest, before: d
     outcomes = edits["samples"][kept]["outcomes"]
     applied = all(outcome["applied"] for outcome in outcomes)
     if any(outcome.get("put_back") for outcome in outcomes):
-        tree = run.around.repo.tree(recorded.base_commit)
-        base = {path: tree.read(path) for path in mt.files.writable}
-        added = put_back(parsed, before, base, criteria_of(mt))
+        added = put_back(parsed, before, files_at(run, recorded.base_commit, mt), criteria_of(mt))
         parsed = added.parsed if added else parsed
     after: dict[str, bytes | None] = {path: before.get(path) for path in mt.files.writable}
     for edit in parsed.edits if applied else ():
