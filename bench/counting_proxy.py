@@ -14,7 +14,7 @@ import httpx
 class CountingProxy:
     """Passes requests on to `target` with its key. `take` gives and resets what was counted."""
 
-    def __init__(self, target: str, api_key: str, most_tokens: int) -> None:
+    def __init__(self, target: str, api_key: str, most_tokens: int, patience_s: float) -> None:
         self._lock = threading.Lock()
         self._counts = {"calls": 0, "prompt": 0, "completion": 0}
         proxy = self
@@ -39,7 +39,9 @@ class CountingProxy:
                         asked["stream_options"] = {"include_usage": True}
                     body = json.dumps(asked).encode()
                 headers = {"Content-Type": "application/json", "Authorization": f"Bearer {api_key}"}
-                with httpx.stream(method, target + self.path, content=body, headers=headers, timeout=900) as answer:
+                with httpx.stream(
+                    method, target + self.path, content=body, headers=headers, timeout=patience_s
+                ) as answer:
                     self.send_response(answer.status_code)
                     self.send_header("Content-Type", answer.headers.get("content-type", "application/json"))
                     self.end_headers()

@@ -212,6 +212,37 @@ def test_what_configures_the_judge_is_out_of_reach(shop, attackers, path):
     assert shop.git("status", "--porcelain", at=shop.worktree) == ""
 
 
+NOTHING_TO_DO = "Nothing is left to do.\n" + claim()
+DONE_ALREADY = (
+    # the claim as it should be; what the verdict says against another one
+    (NOTHING_TO_DO, None),
+    ("Nothing is left to do.\n" + claim("shop/pricing.py:90-99", "shop/pricing.py:90-99"), "is past the end"),
+    ("Nothing is left to do.\n" + claim("shop/pricing.py:4-5", "shop/pricing.py:4-5"), "blank lines or comments"),
+    (product(BAD), "`python -m unittest"),
+)
+
+
+@pytest.mark.parametrize(("reply", "says"), DONE_ALREADY, ids=["true", "past-the-end", "blank-lines", "undone"])
+def test_what_was_done_already_needs_no_edit_but_all_the_rest(shop, make_server, reply, says):
+    """Condition 3 is waived where verify passed on the untouched tree, and no other is."""
+    served = make_server([{"reply": reply}])
+    shop.borrow(served)
+    try:
+        (shop.root / "shop" / "pricing.py").write_text(GOOD)
+        shop.git("commit", "-qam", "somebody did it by hand")
+        shop.drop(lambda text: code_and_tests(tiny_packet(text)))
+        shop.served_by("m", policy={"max_iterations_per_mt": 1}, profile="standard")
+        shop.handshake("run", WP, code=0 if says is None else 3)
+    finally:
+        served.stop()
+    task = next(row for row in shop.on_track("progress_artifact.json")["micro_tasks"] if row["mt_id"] == "MT-001")
+    assert task["already_satisfied"] is True
+    verdict = shop.event_rows("FR-EVT-MT-012")[-1]
+    assert verdict["passed"] is (says is None)
+    assert says is None or all(says in reason for reason in verdict["reasons"]), verdict["reasons"]
+    assert shop.git("diff", "--stat", "main", BRANCH, "--", "shop", "tests") == ""
+
+
 TWICE_JUDGED = """import unittest
 from pathlib import Path
 

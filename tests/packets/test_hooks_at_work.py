@@ -216,6 +216,55 @@ def test_push_and_merge_of_a_wp_branch_are_judged(hooked, tmp_path) -> None:
     assert hooked.try_git("merge", "--no-ff", "--no-edit", BRANCH).returncode == 0
 
 
+CONFIG = ".handshake/config.yaml"
+LOOSER = {
+    "mode": "governance: {mode: standard}\n",
+    "none": "",
+    "base-branch": "governance: {mode: strict}\nbase_branch: other\n",
+    "folder": "governance: {mode: strict}\npaths: {packets: docs/elsewhere}\n",
+}
+
+
+@pytest.fixture
+def strict(hooked):
+    """On a branch that left `main` after its configuration asked for reviews."""
+    hooked.git("checkout", "-q", "main")
+    hooked.write(CONFIG, "governance: {mode: strict}\n")
+    hooked.commit("reviews are asked for")
+    hooked.git("checkout", "-q", "-b", "topic")
+    return hooked
+
+
+@pytest.mark.parametrize("text", LOOSER.values(), ids=LOOSER)
+def test_what_arrives_does_not_loosen_the_rules_it_is_judged_by(strict, tmp_path, text) -> None:
+    path = f"docs/task_packets/{WP}.md"
+    strict.write(path, strict.read(path).replace(b"Ready for Dev", b"Done"))
+    strict.write(CONFIG, text)
+    strict.git("add", "-A")
+    strict.git("commit", "-q", "--no-verify", "-m", "done, and nobody looked")
+    said = handshake(strict, "ci", "--range", "main..topic", code=1)
+    assert f"{WP} was not reviewed" in said
+    strict.git("init", "-q", "--bare", str(tmp_path / "far"))
+    strict.git("push", "-q", "--no-verify", str(tmp_path / "far"), "main")
+    refused(strict.try_git("push", "-q", str(tmp_path / "far"), "topic:main"), "was not reviewed")
+    strict.git("checkout", "-q", "main")
+    refused(strict.try_git("merge", "--no-ff", "--no-edit", "topic"), "was not reviewed")
+    strict.git("merge", "--abort")
+    strict.git("merge", "-q", "--squash", "topic")
+    refused(strict.try_git("commit", "-qm", "squashed"), "was not reviewed")
+    strict.git("reset", "-q", "--hard")
+    refused(strict.try_git("merge", "--ff-only", "topic"), "was not reviewed", "git read-tree -m -u")
+
+
+@pytest.mark.parametrize("text", LOOSER.values(), ids=LOOSER)
+def test_the_rules_alone_may_change(strict, text) -> None:
+    strict.write(CONFIG, text)
+    strict.commit("other rules")
+    assert "ci passes" in handshake(strict, "ci", "--range", "main..topic")
+    strict.git("checkout", "-q", "main")
+    assert strict.try_git("merge", "--no-ff", "--no-edit", "topic").returncode == 0
+
+
 def test_a_push_by_another_name_is_judged(hooked, tmp_path) -> None:
     subprocess.run(["git", "init", "-q", "--bare", str(tmp_path / "remote.git")], check=True)
     hooked.git("remote", "add", "origin", str(tmp_path / "remote.git"))

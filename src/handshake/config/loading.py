@@ -69,6 +69,7 @@ def load_settings(
     env: Mapping[str, str],
     overrides: Mapping[str, Any] | None = None,
     require_trust: bool = True,
+    committed: bytes | None = None,
 ) -> LoadedSettings:
     """Merge and check the configuration of a repository.
 
@@ -78,13 +79,17 @@ def load_settings(
         overrides: what flags say, nested as in the file.
         require_trust: refuse a repository's file that can start programs and is not trusted; without it
             those keys are left out and named in `untrusted`.
+        committed: the repository's file as a commit has it, in place of the one on the disk.
 
     Raises:
         ConfigError: a key is unknown or a value has the wrong type; file, line and key are named.
         NotTrusted: see `require_trust`.
     """
     merge = _Merge()
-    repository = _read_file(repo_root / REPOSITORY_FILE, REPOSITORY_FILE)
+    if committed is None:
+        repository = _read_file(repo_root / REPOSITORY_FILE, REPOSITORY_FILE)
+    else:
+        repository = _read_bytes(committed, REPOSITORY_FILE)
     layer: dict[str, Any] = {} if repository is None else repository.value
     untrusted = untrusted_keys(repo_root, layer, env)
     if untrusted and require_trust:
@@ -118,13 +123,19 @@ def read_repository_file(repo_root: Path) -> dict[str, Any]:
 
 def _read_file(path: Path, name: str) -> ReadYaml | None:
     try:
-        text = read_settings(path).decode("utf-8-sig")
+        data = read_settings(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{name}: byte {error.start} is not UTF-8", next_step=f"save {name} as UTF-8") from None
     except OSError as error:
         raise ConfigError(f"{name}: {error.strerror or error}", next_step=f"make {name} readable") from None
+    return _read_bytes(data, name)
+
+
+def _read_bytes(data: bytes, name: str) -> ReadYaml:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{name}: byte {error.start} is not UTF-8", next_step=f"save {name} as UTF-8") from None
     return read_yaml(text, name)
 
 

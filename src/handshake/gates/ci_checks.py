@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from handshake.domain.errors import UsageError
+from handshake.domain.gate_settings import GateSettings
 from handshake.domain.packet import Finding
 from handshake.domain.packet_names import is_packet_file
 from handshake.domain.packet_text import read_packet
 from handshake.domain.settings import Settings
 from handshake.gates.judged_range import WP_BRANCH, JudgedRange, judged_range, left_base_at, packet_path
 from handshake.gates.merge_gate import merge_findings
+from handshake.gates.rules import rules_since
 from handshake.gates.strict import strict_findings, without_board_status
 from handshake.gates.work_gate import judge_work
 from handshake.repo.git import Repository
@@ -56,12 +58,25 @@ def _head_of(repo: Repository, env: Mapping[str, str]) -> str:
 
 
 def ci_findings(repo: Repository, settings: Settings, request: PullRequest) -> tuple[list[Finding], tuple[str, ...]]:
-    """What the gates say of a pull request, and the ids of the packets it touches.
+    """What the gates say of a pull request, and the ids of the packets it touches; by the rules before it too.
 
     Every packet that changed must read (in strict mode, with all that strict mode asks for). Where the branch
     is that of a packet, or one packet changed and other files beside it, the post-work gate judges the whole. What
     would arrive needs the review that a merge here would need.
     """
+    findings: dict[Finding, None] = {}
+    ids: dict[str, None] = {}
+    for rules in rules_since(repo, settings, request.base):
+        found, touched = _findings_by(repo, rules, request)
+        findings |= dict.fromkeys(found)
+        ids |= dict.fromkeys(path.rpartition("/")[2].removesuffix(".md") for path in touched)
+    return list(findings), tuple(ids)
+
+
+def _findings_by(
+    repo: Repository, settings: GateSettings, request: PullRequest
+) -> tuple[list[Finding], tuple[str, ...]]:
+    """The findings by one set of rules, and the paths of the packets."""
     view = TreeView(repo.git, repo.pygit2, request.head)
     names = repo.git.names("diff-tree", "-r", "--name-only", "--no-renames", "-z", request.base, request.head)
     packets = [name for name in names if is_packet_file(name, settings.paths.packets)]
@@ -80,12 +95,10 @@ def ci_findings(repo: Repository, settings: Settings, request: PullRequest) -> t
             more = strict_findings(reading.packet, reading.lines, view.read, settings.paths)
             findings += without_board_status(more) if path == judged else more
     findings += merge_findings(repo, settings, request.base, request.head)
-    touched = (*packets, *([judged] if judged else []))
-    ids = tuple(dict.fromkeys(path.rpartition("/")[2].removesuffix(".md") for path in touched))
-    return list(dict.fromkeys(findings)), ids
+    return findings, (*packets, *([judged] if judged else []))
 
 
-def _judged(settings: Settings, request: PullRequest, names: Sequence[str], packets: Sequence[str]) -> str | None:
+def _judged(settings: GateSettings, request: PullRequest, names: Sequence[str], packets: Sequence[str]) -> str | None:
     if request.branch and request.branch.startswith(WP_BRANCH):
         return packet_path(settings, request.branch.removeprefix("feat/"))
     work = [name for name in names if name not in packets and not name.startswith("docs/")]

@@ -16,6 +16,7 @@ from handshake.domain.packet_text import read_packet
 from handshake.gates.judged_range import WP_BRANCH, judged_range, left_base_at, packet_path, staged_tree
 from handshake.gates.packet_secrets import secret_findings
 from handshake.gates.pre_work import pre_work
+from handshake.gates.rules import rules_since
 from handshake.gates.work_gate import judge_work
 from handshake.repo.git import Repository
 from handshake.repo.tree import TreeView
@@ -54,10 +55,10 @@ def check_commit(repo: Repository, _arguments: Sequence[str], _given: str) -> li
             # by its code, not by `without_board_status`: strict mode is not imported where it is not asked for
             findings += [finding for finding in found if finding.code != "HSK-BOARD-STATUS"]
         findings += judge_work(repo, settings, judged.base, judged.head, path)
-    if packets and branch == settings.base_branch and (head := repo.resolve("HEAD")):
-        from handshake.gates.merge_gate import merge_findings
-
-        findings += merge_findings(repo, settings, head, tree.commit)
+    for rules in rules_since(repo, settings, "HEAD"):
+        # by other rules than those in force the packets may lie elsewhere: there it is looked for them
+        if branch == rules.base_branch and (packets or rules is not settings) and (head := repo.resolve("HEAD")):
+            findings += _merge_findings(repo, rules, head, tree.commit)
     return list(dict.fromkeys(findings))
 
 
@@ -86,9 +87,11 @@ def check_push(repo: Repository, _arguments: Sequence[str], given: str) -> list[
         # `git push origin HEAD:review` names no branch, and pushes the one that is checked out
         local = repo.head_branch() or local_ref if local_ref in ("HEAD", "@") else local_ref
         branches = [ref.removeprefix("refs/heads/") for ref in (local, remote_ref)]
-        if settings.base_branch in branches and set(remote_sha) != _ZEROS:
-            here = repo.resolve(remote_sha) is not None
-            findings += _arrivals(repo, settings, remote_sha, local_sha) if here else _unknown(remote_ref, remote_sha)
+        if set(remote_sha) != _ZEROS:
+            if repo.resolve(remote_sha) is not None:
+                findings += _arrivals(repo, settings, branches, remote_sha, local_sha)
+            elif settings.base_branch in branches:
+                findings += _unknown(remote_ref, remote_sha)
         branch = next((name for name in branches if name.startswith(WP_BRANCH)), None)
         base = left_base_at(repo, settings.base_branch, local_sha) if branch else local_sha
         if branch and base != local_sha:
@@ -119,8 +122,8 @@ def check_merge(repo: Repository, _arguments: Sequence[str], _given: str) -> lis
     findings: list[Finding] = []
     head = repo.resolve("HEAD")
     for merged in _merge_heads(repo):
-        if head and repo.head_branch() == settings.base_branch:
-            findings += _arrivals(repo, settings, head, merged)
+        if head:
+            findings += _arrivals(repo, settings, [repo.head_branch() or ""], head, merged)
         patterns = (f"refs/heads/{WP_BRANCH}*", f"refs/remotes/*/{WP_BRANCH}*")
         names = repo.git.text("for-each-ref", "--format=%(refname)", f"--points-at={merged}", *patterns)
         for wp_id in sorted({name.rpartition("/")[2] for name in names.split()}):
@@ -142,15 +145,25 @@ def _merge_heads(repo: Repository) -> list[str]:
     return list(dict.fromkeys([*named, *written]))
 
 
-def _arrivals(repo: Repository, settings: GateSettings, old: str, new: str) -> list[Finding]:
-    """What the base branch gets; where a remote has it already, it is not for us to refuse."""
+def _arrivals(repo: Repository, settings: GateSettings, branches: Sequence[str], old: str, new: str) -> list[Finding]:
+    """What the base branch gets, if it is one of `branches`; what a remote has already is not for us to refuse."""
+    if repo.resolve(old) is None:
+        return []
+    findings: list[Finding] = []
+    for rules in rules_since(repo, settings, old):
+        if rules.base_branch in branches:
+            pattern = f"refs/remotes/*/{rules.base_branch}"
+            upstream = repo.git.text("for-each-ref", "--format=%(objectname)", pattern).splitlines()
+            if not any(repo.is_ancestor(new, tip) for tip in upstream):
+                findings += _merge_findings(repo, rules, old, new)
+    return list(dict.fromkeys(findings))
+
+
+def _merge_findings(repo: Repository, rules: GateSettings, old: str, new: str) -> list[Finding]:
+    """The merge gate's, imported where it is asked: a commit with nothing relevant is done at once."""
     from handshake.gates.merge_gate import merge_findings
 
-    pattern = f"refs/remotes/*/{settings.base_branch}"
-    upstream = repo.git.text("for-each-ref", "--format=%(objectname)", pattern).splitlines()
-    if repo.resolve(old) is None or any(repo.is_ancestor(new, tip) for tip in upstream):
-        return []
-    return merge_findings(repo, settings, old, new)
+    return merge_findings(repo, rules, old, new)
 
 
 def check_refs(repo: Repository, arguments: Sequence[str], given: str) -> list[Finding]:
@@ -166,8 +179,9 @@ def check_refs(repo: Repository, arguments: Sequence[str], given: str) -> list[F
     findings: list[Finding] = []
     for line in given.splitlines():
         old, new, ref = line.split(" ", 2)
-        if ref == f"refs/heads/{settings.base_branch}" and _ZEROS not in (set(old), set(new)) and _is_merging():
-            findings += _taken_back(ref, new, _arrivals(repo, settings, old, new))
+        branch = ref.removeprefix("refs/heads/")
+        if branch != ref and _ZEROS not in (set(old), set(new)) and _is_merging():
+            findings += _taken_back(ref, new, _arrivals(repo, settings, [branch], old, new))
         if not ref.startswith(f"{prefix}/"):
             continue
         # git says zeros for an old value that the caller did not name, whatever the ref holds (githooks(5))
