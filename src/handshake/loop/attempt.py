@@ -23,6 +23,7 @@ from handshake.domain.reply import (
 from handshake.gates.failures import failure_category
 from handshake.loop.broken_machine import refuse_broken_machine
 from handshake.loop.equipment import Equipment
+from handshake.loop.found_files import last_files, set_right
 from handshake.loop.left_out import PutBack, criteria_of, left_out, put_back, told
 from handshake.loop.prepare import Prepared
 from handshake.loop.run import Run
@@ -96,7 +97,9 @@ def try_samples(
     Returns:
         the attempt whose files stand in the worktree now, and the handle of `validation.json`.
     """
-    trial = _Trial(run, equipment, mt, prepared, read_files(equipment, mt), grounds)
+    before = last_files(run, mt)
+    set_right(run, equipment, before)  # a person may have written there while the model answered
+    trial = _Trial(run, equipment, mt, prepared, before, grounds)
     attempts: list[Attempt] = []
     for number, sample in enumerate(reply.samples):
         run.show(f"reply {number + 1} of {len(reply.samples)}", sample.text)

@@ -9,6 +9,7 @@ from handshake.domain.reply import ValidationResult
 from handshake.domain.states import Phase
 from handshake.gates.counted_tests import count_tests
 from handshake.loop.equipment import Equipment
+from handshake.loop.found_files import set_back, set_right
 from handshake.loop.run import Run
 from handshake.loop.validate import Grounds, run_commands
 
@@ -17,8 +18,9 @@ def begin_mt(run: Run, equipment: Equipment, mt: MicroTaskDefinition) -> None:
     """Run the MT's verify commands on the untouched tree, and publish the MT as in progress."""
     zero = step_id(mt.mt_id, 0)
     grounds = Grounds(zero, 0, mt, base={}, already_satisfied=True, tests_before=None, flaky_spent=True)
+    set_right(run, equipment, {})
     specs = run_commands(run, equipment, grounds, "s0", mt.verify)
-    equipment.workspace.restore(equipment.workspace.changed_paths())
+    set_back(run, equipment, equipment.workspace.changed_paths())
     satisfied = all(spec.passed for spec in specs if spec.blocking)
     output = "\n".join(spec.stdout_tail + spec.stderr_tail for spec in specs)
     result = ValidationResult(

@@ -7,6 +7,7 @@ from datetime import datetime
 from handshake.domain.errors import EnvironmentProblem, HandshakeError
 from handshake.domain.progress import MtStatus
 from handshake.loop.equipment import CodeSide
+from handshake.loop.found_files import keep_found, last_files
 from handshake.loop.last_step import last_step_is_open
 from handshake.loop.own_files import explained_contents
 from handshake.loop.run import Run
@@ -37,6 +38,7 @@ def advance(run: Run, equipment: CodeSide) -> None:
     Raises:
         HandshakeError: the branch holds commits that this run did not make.
     """
+    keep_found(run, equipment, {})
     _follow(run, equipment)
     equipment.workspace.follow(run.job.workspace.head_commit)
 
@@ -48,13 +50,16 @@ def rebuild(run: Run, equipment: CodeSide) -> None:
         HandshakeError: the branch holds commits that this run did not make.
     """
     _follow(run, equipment)
+    saved = equipment.workspace.salvage_refs()
     equipment.workspace.ensure(run.job.workspace.head_commit, explained_contents(run, equipment))
+    for ref in equipment.workspace.salvage_refs()[len(saved) :]:
+        run.around.watcher.note(f"{run.job.wp_id}: what was found in the worktree is saved under {ref}")
     mts = run.plan.order
     index = run.job.execution_state.current_mt_index
     if index >= len(mts) or run.entry(mts[index]).status is not MtStatus.IN_PROGRESS:
         return
     mt = run.plan.definition(mts[index])
-    equipment.workspace.write_snapshot({path: run.artifact(run.paths.snapshot(path)) for path in mt.files.writable})
+    equipment.workspace.write_snapshot(last_files(run, mt))
 
 
 def finish(run: Run, equipment: CodeSide) -> None:

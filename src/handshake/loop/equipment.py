@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from handshake.loop.build_pack import ContextEngine
 from handshake.models.chain import ProviderPool
@@ -20,6 +20,8 @@ class CodeSide:
     workspace: Workspace
     objects: ObjectStore
     replies: ReplyStore
+    told: set[str] = field(default_factory=set, kw_only=True)
+    """Salvage commits that were spoken of."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Equipment(CodeSide):
     bus: ToolBus
     index: SourceIndex
     context: ContextEngine
+    leftovers: set[str] = field(default_factory=set, kw_only=True)
+    """Paths that something else than an edit changed while commands ran."""
 
     def close(self) -> None:
         """End the child processes that serve models."""

@@ -13,6 +13,7 @@ from handshake.domain.states import JobStatus, Phase
 from handshake.gates.work_gate import judge_work
 from handshake.loop.code_branch import advance, hold, moment_of_commit
 from handshake.loop.equipment import Equipment
+from handshake.loop.found_files import set_back, set_right
 from handshake.loop.run import Run, commit_message
 from handshake.loop.validate import LONGEST_VERIFY_MS, Grounds, run_commands
 
@@ -62,11 +63,13 @@ def poison(run: Run, reason: str) -> None:
 
 def _run_test_plan(run: Run, equipment: Equipment) -> tuple[SpecResult, ...]:
     """The packet's whole TEST_PLAN on the branch as it is."""
-    equipment.workspace.restore(equipment.workspace.changed_paths())
+    set_right(run, equipment, {})
     specs = tuple(VerificationSpec(command=command, timeout_ms=LONGEST_VERIFY_MS) for command in run.plan.test_plan)
     closing = run.plan.definition(run.plan.order[-1])
     grounds = Grounds("final", 0, closing, base={}, already_satisfied=True, tests_before=None)
-    return run_commands(run, equipment, grounds, "s0", specs)
+    results = run_commands(run, equipment, grounds, "s0", specs)
+    set_back(run, equipment, equipment.workspace.changed_paths())
+    return results
 
 
 def _final_commit(run: Run, equipment: Equipment, specs: tuple[SpecResult, ...], skipped: list[str]) -> str:

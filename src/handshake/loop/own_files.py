@@ -13,6 +13,7 @@ from handshake.domain.progress import MtStatus
 from handshake.loop.baseline import files_at
 from handshake.loop.call import stored_reply
 from handshake.loop.equipment import CodeSide
+from handshake.loop.found_files import last_files
 from handshake.loop.left_out import criteria_of, put_back
 from handshake.loop.prepare import Prepared, as_published
 from handshake.loop.run import Run
@@ -38,7 +39,7 @@ def explained_contents(run: Run, equipment: CodeSide) -> Contents:
 
 def _add_running(known: Contents, run: Run, equipment: CodeSide, mt: MicroTaskDefinition) -> None:
     """The running task's files: as the last step left them, and as each sample of a stored reply makes them."""
-    before = {path: run.artifact(run.paths.snapshot(path)) for path in mt.files.writable}
+    before = last_files(run, mt)
     base = files_at(run, run.job.workspace.head_commit, mt)
     for path, data in before.items():
         known[path].add(data)

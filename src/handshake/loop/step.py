@@ -14,13 +14,14 @@ from handshake.domain.progress import IterationOutcome, IterationRecord, MtStatu
 from handshake.domain.reply import FailureCategory, ParsedReply
 from handshake.domain.states import Phase
 from handshake.gates.failures import failure_category
-from handshake.loop.attempt import Attempt, read_files, try_samples
+from handshake.loop.attempt import Attempt, try_samples
 from handshake.loop.baseline import grounds_for
 from handshake.loop.call import obtain_reply
 from handshake.loop.complete import complete_mt
 from handshake.loop.decide import LevelHistory, decide
 from handshake.loop.equipment import Equipment
 from handshake.loop.escalate import escalate
+from handshake.loop.found_files import last_files
 from handshake.loop.limits import cost_of, token_warning
 from handshake.loop.prepare import Prepared, prepare
 from handshake.loop.run import Run
@@ -39,7 +40,7 @@ def iterate(run: Run, equipment: Equipment, mt: MicroTaskDefinition) -> None:
     began = run.ledger.step(prepared.step_id)
     started_at = began.started_at if began and began.started_at else run.around.clock.now()
     grounds = grounds_for(run, mt, prepared.step_id, prepared.number)
-    before = read_files(equipment, mt)
+    before = last_files(run, mt)
     try:
         reply = obtain_reply(run, equipment, mt, prepared)
     except ModelFailed as failure:

@@ -17,6 +17,7 @@ from handshake.gates.stubs import check_added_lines
 from handshake.gates.tampering import check_tampering
 from handshake.loop.broken_machine import refuse_broken_machine
 from handshake.loop.equipment import Equipment
+from handshake.loop.found_files import set_back
 from handshake.loop.run import Run
 from handshake.planning.define import is_made_up
 from handshake.source.languages import is_test_file
@@ -179,7 +180,7 @@ def validate(
     specs: tuple[SpecResult, ...] = ()
     if any(base.get(path) != data for path, data in now.items()) or grounds.already_satisfied:
         specs = run_commands(run, equipment, grounds, name or f"s{sample}", mt.verify)
-    reasons += _strangers(equipment, mt)
+    reasons += _strangers(run, equipment, mt)
     reasons += [f"`{s.command}`: {s.reason}" for s in specs if s.blocking and not s.passed]
     output = "\n".join(s.stdout_tail + s.stderr_tail for s in specs)
     tests_now = count_tests(output)
@@ -210,17 +211,17 @@ def _category(specs: tuple[SpecResult, ...], reasons: list[str], output: str) ->
     )
 
 
-def _strangers(equipment: Equipment, mt: MicroTaskDefinition) -> list[str]:
+def _strangers(run: Run, equipment: Equipment, mt: MicroTaskDefinition) -> list[str]:
     """Files that are not the MT's to write and changed all the same: set back, and named.
 
-    Looked for once, after the verify commands: whether one of them changed a file or it stood changed before,
-    what they said is then not about the tree that would be committed.
+    The tree was set right before the reply was applied, so this came while the verify commands ran: what they said
+    is then not about the tree that would be committed.
     """
     strange = [path for path in equipment.workspace.changed_paths() if path not in mt.files.writable]
     if not strange:
         return []
-    tracked = equipment.workspace.restore(strange)
-    return [f"{path} is not this task's to change, and was changed before or by a verify command" for path in tracked]
+    tracked = set_back(run, equipment, strange)
+    return [f"{path} is not this task's to change, and was changed while the verify commands ran" for path in tracked]
 
 
 def _error_category(specs: tuple[SpecResult, ...]) -> str | None:

@@ -27,6 +27,7 @@ def save_found(
     when: datetime,
     settings: tuple[str, ...] = (),
     explained: Mapping[str, Collection[bytes | None]] | None = None,
+    only: Collection[str] | None = None,
 ) -> str | None:
     """Save a folder's files that differ from `commit`, or that it lacks, as a child of `commit`.
 
@@ -35,6 +36,7 @@ def save_found(
 
     Args:
         explained: contents by path that stand elsewhere too, or can be made again: they need no saving.
+        only: of these paths alone.
 
     Returns:
         The salvage commit, or None where there was nothing to save.
@@ -44,7 +46,8 @@ def save_found(
     """
     if folder.is_symlink() or not folder.is_dir():
         return None
-    found = {path: entry for path in _differing(repo, folder, commit, settings) if (entry := _entry(folder / path))}
+    differing = _differing(repo, folder, commit, settings) if only is None else sorted(only)
+    found = {path: entry for path in differing if (entry := _entry(folder / path))}
     view = repo.tree(commit)
     found = {
         path: entry

@@ -128,15 +128,17 @@ class Workspace:
         failpoint("worktree.reset:after")
         return self.path
 
-    def salvage(self, commit: str, known: Known | None = None) -> str | None:
+    def salvage(self, commit: str, known: Known | None = None, *, only: Iterable[str] | None = None) -> str | None:
         """Save what the folder holds and `commit` does not, as a commit with a ref of its own.
+
+        Args:
+            only: of these paths alone.
 
         Returns:
             The salvage commit, or None where there was nothing to save.
         """
-        return save_found(
-            self._repo, self.objects, self.path, self.wp_id, commit, self._clock.now(), self._settings, known
-        )
+        when, paths = self._clock.now(), None if only is None else frozenset(only)
+        return save_found(self._repo, self.objects, self.path, self.wp_id, commit, when, self._settings, known, paths)
 
     def salvage_refs(self) -> tuple[str, ...]:
         """The refs under which something was saved, oldest first."""
@@ -346,6 +348,11 @@ class Workspace:
             return place.read_bytes() if place.is_file() else None
         except OSError as error:
             raise disk_error(error, f"cannot read {place}") from error
+
+    def size(self, path: str) -> int:
+        """A file's size in bytes; of a link, and of what is not there, 0."""
+        place = self._inside(path, follow_last=True)
+        return place.stat().st_size if place.is_file() and not place.is_symlink() else 0
 
     def write_snapshot(self, files: Mapping[str, bytes | None]) -> None:
         """Put a task's files back as a step left them; None stands for no file.
