@@ -99,6 +99,13 @@ def test_what_cannot_be_judged_leaves_with_2(work, run) -> None:
     assert "there is no packet" in run("pre-work", "WP-9-No-v1", code=2)
 
 
+def test_a_range_up_to_the_head_of_a_wp_branch_is_for_its_packet(work, run) -> None:
+    work.git("commit", "-qm", "work")
+    assert "src/app.py has no manifest block" in run("post-work", "--range", "main..HEAD", code=1)
+    work.git("checkout", "-q", "--detach")
+    assert "which packet is this change for?" in run("post-work", "--range", "main..HEAD", code=2)
+
+
 def test_manifest_write_drops_what_did_not_change_and_touches_nothing_else(work, run) -> None:
     run("manifest", "write", WP)
     first = work.read(PATH)

@@ -16,6 +16,7 @@ from handshake.gates.hooks import install_hooks, uninstall_hooks
 
 WP = "WP-1-Demo-v1"
 BRANCH = f"feat/{WP}"
+TRACK = f"refs/heads/handshake/track/{WP}"
 SOURCE = Path(__file__).parents[2]
 
 
@@ -288,6 +289,68 @@ def test_a_forced_push_over_what_is_not_here_cannot_be_judged(hooked, tmp_path) 
     other.commit("what only the remote has")
     other.git("push", "-q", "origin", "main")
     refused(hooked.try_git("push", "-qf", "origin", f"{BRANCH}:main"), "HSK-REVIEW-UNKNOWN", "git fetch")
+
+
+def unfinished(project, *, before: str | None = None) -> str:
+    """Work without a manifest on the WP branch, `before` on main meanwhile; then on main. The tip."""
+    work(project)
+    project.git("commit", "-qam", "work", "--no-verify")
+    tip = project.git("rev-parse", "HEAD")
+    project.git("checkout", "-q", "main")
+    if before is not None:
+        project.write("src/app.py", before)
+        project.git("commit", "-qam", "meanwhile", "--no-verify")
+    return tip
+
+
+def test_a_refused_merge_is_not_completed_by_a_commit(hooked) -> None:
+    unfinished(hooked)
+    refused(hooked.try_git("merge", "--no-ff", "--no-edit", BRANCH), "has no manifest block")
+    refused(hooked.try_git("commit", "-qm", "as git says"), "has no manifest block")
+    refused(hooked.try_git("merge", "--continue", GIT_EDITOR="true"), "has no manifest block")
+
+
+def test_a_merge_with_conflicts_is_judged_when_it_is_committed(hooked) -> None:
+    unfinished(hooked, before="others\n")
+    assert b"CONFLICT" in hooked.try_git("merge", "--no-edit", BRANCH).stdout
+    hooked.write("src/app.py", "both\n")
+    hooked.git("add", "src/app.py")
+    refused(hooked.try_git("commit", "-qm", "resolved"), "has no manifest block")
+
+
+def test_an_older_commit_of_a_wp_branch_is_judged_by_the_name_it_is_merged_by(hooked) -> None:
+    unfinished(hooked)
+    hooked.git("checkout", "-q", BRANCH)
+    hooked.git("commit", "-qm", "more", "--allow-empty", "--no-verify")
+    hooked.git("checkout", "-q", "main")
+    refused(hooked.try_git("merge", "--no-ff", "--no-edit", f"{BRANCH}~1"), "has no manifest block")
+
+
+def test_a_push_by_a_revision_of_a_branch_is_that_branchs(hooked, tmp_path) -> None:
+    hooked.git("init", "-q", "--bare", str(tmp_path / "far"))
+    work(hooked)
+    hooked.git("add", "-A")
+    handshake(hooked, "manifest", "write", WP)
+    hooked.git("commit", "-qam", "work")
+    assert hooked.try_git("push", "-q", str(tmp_path / "far"), f"{BRANCH}~0:refs/heads/{BRANCH}").returncode == 0
+    hooked.write("src/app.py", "elsewhere\n")
+    hooked.git("commit", "-qam", "work", "--no-verify")
+    refused(hooked.try_git("push", "-q", str(tmp_path / "far"), f"{BRANCH}~0:refs/heads/{BRANCH}"), "C701-")
+
+
+@pytest.mark.parametrize("command", [("gc", "-q"), ("pack-refs", "--all")], ids=" ".join)
+def test_git_may_pack_a_log_and_nobody_may_delete_one(hooked, command) -> None:
+    hooked.git("branch", f"handshake/track/{WP}")
+    for _ in range(2):
+        assert hooked.try_git(*command).returncode == 0
+        assert f"handshake/track/{WP}" in (hooked.root / ".git" / "packed-refs").read_text()
+        for delete in (("branch", "-D", f"handshake/track/{WP}"), ("update-ref", "-d", TRACK)):
+            refused(hooked.try_git(*delete), "HSK-TRACK")
+    # loose again, and packed with the same value: a deletion is one all the same
+    (hooked.root / ".git" / TRACK).parent.mkdir(parents=True, exist_ok=True)
+    (hooked.root / ".git" / TRACK).write_text(hooked.git("rev-parse", "main") + "\n")
+    refused(hooked.try_git("update-ref", "-d", TRACK), "HSK-TRACK")
+    assert hooked.try_git(*command).returncode == 0
 
 
 def test_the_base_branch_may_be_merged_into_a_wp_branch(hooked) -> None:

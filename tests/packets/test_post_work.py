@@ -523,6 +523,19 @@ def test_a_scope_that_comes_with_the_work_was_signed_by_nobody(project) -> None:
     only("error HSK-POST-SCOPE the packet was signed in the same step that brought src/app.py", judge(project))
 
 
+def test_a_packet_that_is_signed_after_the_work_covers_none_of_it(project) -> None:
+    text = project.read(project.packet_path)
+    project.git("rm", "-q", project.packet_path)
+    project.commit("no packet on the base")
+    project.git("checkout", "-q", "-b", "feat/WP-1-Demo-v1")
+    edit_app(project)
+    project.commit("the work")
+    project.write(project.packet_path, text)
+    project.commit("the packet, signed afterwards")
+    finish(project)
+    only("error HSK-POST-SCOPE src/app.py changed before the packet was signed", judge(project))
+
+
 def test_a_merge_may_not_bring_scope_and_work_at_once(project) -> None:
     text = project.read(project.packet_path)
     (project.root / project.packet_path).unlink()
@@ -539,7 +552,8 @@ def test_a_merge_may_not_bring_scope_and_work_at_once(project) -> None:
     project.write(project.packet_path, text)
     project.commit("the merge, and the packet")
     finish(project)
-    assert judge(project) == []  # the merge brings the packet alone: what it merges was there before
+    # the merge brings the packet alone; what stands on both sides of it was there before anybody signed
+    only("error HSK-POST-SCOPE lib/one.txt changed before the packet was signed", judge(project))
     project.git("reset", "-q", "--hard", "HEAD~2^")
     project.git("merge", "-q", "--no-ff", "--no-commit", "side")
     project.write(project.packet_path, text.replace(b"  - lib/\n", b"  - lib/\n  - evil.txt\n"))

@@ -88,7 +88,8 @@ def post_work(
                 mend="git add what belongs to the work",
             )
             show_verdict("post-work", [nothing], as_json=as_json, wp_id=wp_id)
-        name = wp_id or packet_of_change(repo, settings, chosen, branch=None if asked else repo.head_branch())
+        on_branch = asked is None or chosen.head == repo.resolve("HEAD")
+        name = wp_id or packet_of_change(repo, settings, chosen, branch=repo.head_branch() if on_branch else None)
         findings = judge_work(repo, settings, chosen.base, chosen.head, packet_path(settings, name))
     except UsageError:
         raise

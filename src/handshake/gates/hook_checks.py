@@ -6,7 +6,8 @@ Contract: `packets-and-gates.md`, Hooks. A commit with nothing relevant is done 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from handshake.config.hook_settings import hook_settings
 from handshake.domain.gate_settings import GateSettings
@@ -55,6 +56,9 @@ def check_commit(repo: Repository, _arguments: Sequence[str], _given: str) -> li
             # by its code, not by `without_board_status`: strict mode is not imported where it is not asked for
             findings += [finding for finding in found if finding.code != "HSK-BOARD-STATUS"]
         findings += judge_work(repo, settings, judged.base, judged.head, path)
+    if heads := _merge_heads(repo):
+        # a merge that was refused or had conflicts is completed by `git commit`, which calls this hook alone
+        findings += _merged_work(repo, settings, heads)
     for rules in rules_since(repo, settings, "HEAD"):
         # by other rules than those in force the packets may lie elsewhere: there it is looked for them
         if branch == rules.base_branch and (packets or rules is not settings) and (head := repo.resolve("HEAD")):
@@ -92,7 +96,7 @@ def check_push(repo: Repository, _arguments: Sequence[str], given: str) -> list[
                 findings += _arrivals(repo, settings, branches, remote_sha, local_sha)
             elif settings.base_branch in branches:
                 findings += _unknown(remote_ref, remote_sha)
-        branch = next((name for name in branches if name.startswith(WP_BRANCH)), None)
+        branch = next(iter(_wp_branches(branches)), None)
         base = left_base_at(repo, settings.base_branch, local_sha) if branch else local_sha
         if branch and base != local_sha:
             findings += judge_work(
@@ -120,29 +124,44 @@ def check_merge(repo: Repository, _arguments: Sequence[str], _given: str) -> lis
     """`pre-merge-commit`: the post-work gate over each WP branch that is merged."""
     settings = _settings(repo)
     findings: list[Finding] = []
-    head = repo.resolve("HEAD")
-    for merged in _merge_heads(repo):
-        if head:
-            findings += _arrivals(repo, settings, [repo.head_branch() or ""], head, merged)
+    heads, head = _merge_heads(repo), repo.resolve("HEAD")
+    for merged in heads if head else ():
+        findings += _arrivals(repo, settings, [repo.head_branch() or ""], str(head), merged)
+    return [*findings, *_merged_work(repo, settings, heads)]
+
+
+def _merged_work(repo: Repository, settings: GateSettings, heads: Mapping[str, str]) -> list[Finding]:
+    """The post-work gate over each WP branch among the commits that are merged."""
+    findings: list[Finding] = []
+    for merged, name in heads.items():
         patterns = (f"refs/heads/{WP_BRANCH}*", f"refs/remotes/*/{WP_BRANCH}*")
-        names = repo.git.text("for-each-ref", "--format=%(refname)", f"--points-at={merged}", *patterns)
-        for wp_id in sorted({name.rpartition("/")[2] for name in names.split()}):
+        refs = repo.git.text("for-each-ref", "--format=%(refname)", f"--points-at={merged}", *patterns).split()
+        for wp_id in sorted({ref.rpartition("/")[2] for ref in (*refs, *_wp_branches([name]))}):
             base = repo.git.text("merge-base", "HEAD", merged)
             findings += judge_work(repo, settings, base, merged, packet_path(settings, wp_id))
     return findings
 
 
-def _merge_heads(repo: Repository) -> list[str]:
-    """What is being merged. `MERGE_HEAD` is not written yet when this hook runs; the heads are in the environment.
+def _merge_heads(repo: Repository) -> dict[str, str]:
+    """What is being merged, each with the name it was merged by, if that is known.
 
-    See `builtin/merge.c` of git: `GITHEAD_<id>` names each head for the strategies, and hooks inherit it.
+    `MERGE_HEAD` is not written yet when `pre-merge-commit` runs; the heads are in the environment. See
+    `builtin/merge.c` of git: `GITHEAD_<id>` names each head for the strategies, and hooks inherit it.
     """
-    named = [name.removeprefix("GITHEAD_") for name in sorted(os.environ) if name.startswith("GITHEAD_")]
+    mark = "GITHEAD_"
+    named = {name.removeprefix(mark): os.environ[name] for name in sorted(os.environ) if name.startswith(mark)}
     try:
         written = (repo.git_dir / "MERGE_HEAD").read_text(encoding="ascii").split()
     except FileNotFoundError:
         written = []
-    return list(dict.fromkeys([*named, *written]))
+    return {**dict.fromkeys(written, ""), **named}
+
+
+def _wp_branches(names: Iterable[str]) -> list[str]:
+    """The WP branches among names as they were typed: `feat/WP-1~2` is of that branch, `origin/feat/WP-1` too."""
+    # no ref holds `~`, `^`, `:` or `@{` (git-check-ref-format(1)); the rest says where from its tip
+    found = [re.split(r"[~^:]|@\{", name.removeprefix("refs/heads/"), maxsplit=1)[0] for name in names]
+    return [name[name.index(WP_BRANCH) :] for name in found if name.startswith(WP_BRANCH) or f"/{WP_BRANCH}" in name]
 
 
 def _arrivals(repo: Repository, settings: GateSettings, branches: Sequence[str], old: str, new: str) -> list[Finding]:
@@ -182,7 +201,7 @@ def check_refs(repo: Repository, arguments: Sequence[str], given: str) -> list[F
         branch = ref.removeprefix("refs/heads/")
         if branch != ref and _ZEROS not in (set(old), set(new)) and _is_merging():
             findings += _taken_back(ref, new, _arrivals(repo, settings, [branch], old, new))
-        if not ref.startswith(f"{prefix}/"):
+        if not ref.startswith(f"{prefix}/") or (set(new) == _ZEROS and _is_packed(repo, ref, old)):
             continue
         # git says zeros for an old value that the caller did not name, whatever the ref holds (githooks(5))
         before = repo.ref_target(ref) if set(old) == _ZEROS else old
@@ -198,6 +217,22 @@ def check_refs(repo: Repository, arguments: Sequence[str], given: str) -> list[F
                 )
             )
     return findings
+
+
+def _is_packed(repo: Repository, ref: str, old: str) -> bool:
+    """Whether git drops the loose file of a ref that it has packed just before, in `git gc` or `git pack-refs`.
+
+    It asks its hooks about that as about a deletion (`prune_ref` in git's refs/files-backend.c). A true one of a
+    packed ref holds the lock on the packed refs while it asks, and pruning has let it go.
+    """
+    packed = repo.common_dir / "packed-refs"
+    if packed.with_name("packed-refs.lock").exists():
+        return False
+    try:
+        rows = packed.read_bytes()
+    except FileNotFoundError:
+        return False
+    return b"\n" + os.fsencode(f"{old} {ref}") + b"\n" in b"\n" + rows
 
 
 def _taken_back(ref: str, new: str, findings: list[Finding]) -> list[Finding]:

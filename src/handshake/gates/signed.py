@@ -6,7 +6,7 @@ packet, that of the first commit after it that brings one, and no work beside it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 
@@ -44,6 +44,13 @@ def signed_before(repo: Repository, base: str, head: str, current: Packet, remar
                 f"the packet was signed in the same step that brought {work[0]}: nobody signed that scope before",
                 "commit the signed packet alone, then the work",
             )
+        elif revision != base and (work := _work_before(repo, base, revision, path)):
+            remarks.error(
+                "HSK-POST-SCOPE",
+                None,
+                f"{work[0]} changed before the packet was signed: nobody had signed that scope",
+                "sign on the base branch, or put the signed packet first: git rebase -i",
+            )
         _remark_on_widening(packet, current, remarks)
         return Signed(packet.in_scope_paths, packet.waivers, known)
     remarks.error(
@@ -62,7 +69,7 @@ def _remark_on_widening(signed: Packet, current: Packet, remarks: Remarks) -> No
             "HSK-POST-SCOPE",
             None,
             f"this change adds {', '.join(more)} to its own scope; the scope that was signed counts",
-            "commit a change of scope before the work",
+            "change the scope on the base branch first, then: git merge",
         )
 
 
@@ -98,4 +105,18 @@ def _work_beside(repo: Repository, revision: str, path: str) -> tuple[str, ...]:
     else:
         parent = repo.resolve("HEAD") or repo.git.run("mktree", input=b"").stdout.decode().strip()
         command = ["diff-tree", "-r", "--name-only", "--no-renames", "-z", parent, revision]
-    return tuple(name for name in repo.git.names(*command) if name != path and not name.startswith("docs/"))
+    return _work_among(repo.git.names(*command), path)
+
+
+def _work_before(repo: Repository, base: str, revision: str, path: str) -> tuple[str, ...]:
+    """What else than papers was changed since `base` when a step began."""
+    kind = repo.git.text("cat-file", "-t", revision)
+    parents = repo.parents(revision) if kind == "commit" else [repo.resolve("HEAD")]
+    if not parents or parents[0] in (None, base):
+        return ()
+    command = ["diff-tree", "-r", "--name-only", "--no-renames", "-z", base, str(parents[0])]
+    return _work_among(repo.git.names(*command), path)
+
+
+def _work_among(names: Iterable[str], packet_path: str) -> tuple[str, ...]:
+    return tuple(name for name in names if name != packet_path and not name.startswith("docs/"))
