@@ -71,6 +71,18 @@ def test_what_is_written_while_the_model_answers_is_kept(slow):
     assert slow.git("status", "--porcelain", at=slow.worktree) == ""
 
 
+def test_a_branch_in_the_users_hands_is_not_moved_under_them(slow):
+    child = slow.start("run", WP)
+    wait_for(slow.server.calls)
+    slow.git("checkout", "-qf", "--ignore-other-worktrees", BRANCH)
+    _, said = child.communicate(timeout=slow.patience_s)
+    assert child.returncode == 2 and f"is checked out at {slow.root}" in said
+    assert slow.git("status", "--porcelain", "--untracked-files=no") == ""
+    slow.git("checkout", "-q", "main")
+    slow.handshake("run", WP)
+    assert len(slow.server.calls()) == 1
+
+
 def test_what_is_written_while_a_command_runs_is_kept_and_what_it_writes_each_time_once(slow):
     (slow.root / "tests" / "test_pricing.py").write_text(SLOW)
     slow.git("commit", "-qam", "a slow test")

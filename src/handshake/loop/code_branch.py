@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from handshake.domain.errors import EnvironmentProblem, HandshakeError
+from handshake.domain.errors import EnvironmentProblem, HandshakeError, UsageError
 from handshake.domain.progress import MtStatus
 from handshake.loop.equipment import CodeSide
 from handshake.loop.found_files import keep_found, last_files
@@ -99,5 +99,11 @@ def _follow(run: Run, equipment: CodeSide) -> None:
             f"{space.wp_branch} holds {tip[:12]}, which this run did not make",
             next_step=f"keep it with: git branch {space.wp_branch}-kept {tip[:12]} &&"
             f" git update-ref {ref} {space.head_commit[:12]}, then: handshake run {run.job.wp_id}",
+        )
+    elsewhere = equipment.workspace.checked_out_elsewhere()
+    if elsewhere is not None:  # its files would stay behind, and look like a change that takes the work back
+        raise UsageError(
+            f"{space.wp_branch} is checked out at {elsewhere}, and would move under it",
+            next_step=f"git -C {elsewhere} switch -, then: handshake run {run.job.wp_id}",
         )
     equipment.objects.update_ref(ref, space.head_commit, expected=tip)

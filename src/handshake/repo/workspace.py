@@ -194,6 +194,11 @@ class Workspace:
                 next_step=f"git log {self.branch}",
             )
 
+    def checked_out_elsewhere(self) -> Path | None:
+        """Another place than ours at which the branch is checked out."""
+        places = self._repo.checked_out_at(self.branch)
+        return next((place for place in places if place.exists() and not _same_place(place, self.path)), None)
+
     def _bring_back(self) -> None:
         """Move our worktree back if it was moved; refuse if somebody else has the branch checked out."""
         for place in self._repo.checked_out_at(self.branch):
