@@ -212,16 +212,19 @@ def test_a_worktree_in_other_hands(small, solver, undisturbed, mishap):
 
 
 def test_a_worktree_edited_while_the_run_goes(small, undisturbed):
-    """What a person does to the worktree between two looks is set back and kept, and no claim is judged on it."""
-    expected, _ = undisturbed
-    small.configure(levels=2)
+    """What a person does to the worktree between two looks is set back and kept, and costs the model nothing."""
+    expected, calls = undisturbed
+    before = len(small.server.calls())
     child = small.start("run", WP, HANDSHAKE_FAILPOINT="model.call:before@1:delay=1500")
     child.until_said("asking m0")
     (small.worktree / "shop" / "stock.py").write_text("mine = 1\n")
     (small.worktree / "left-here.txt").write_text("mine\n")
     _, err = child.communicate()
     assert child.returncode == 0, err
-    assert "shop/stock.py is not this task's to change" in err
+    assert "found in the worktree: left-here.txt, shop/stock.py; saved as" in err
+    assert small.git("show", f"refs/handshake/salvage/{WP}/1:left-here.txt") == "mine"
+    assert small.git("show", f"refs/handshake/salvage/{WP}/1:shop/stock.py") == "mine = 1"
+    assert len(small.server.calls()) - before == calls
     assert small.tree() == expected["tree"], err
     assert "left-here" not in small.tree() and "mine" not in small.git("show", f"{BRANCH}:shop/stock.py")
 
