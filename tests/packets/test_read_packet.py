@@ -424,21 +424,88 @@ def test_each_waiver_of_a_list_counts_below_the_templates_remark_too(packet: str
     assert [waiver.paths for waiver in found.waivers] == [("a.py",), ("b.py",)]
 
 
-@pytest.mark.parametrize(
-    "entry",
-    [
-        *(
-            "CX-573F-01: `a.py`: not yet granted",
-            "CX-573F-01 for `a.py` wasn't granted",
-            "~~CX-573F-01: `a.py`: so~~",
-        ),
-        *("CX-573F-01: `a.py`: requested", "Example: CX-573F-01: `a.py`: reason", "CX-573F-01: all except `a.py`"),
-    ],
-)
-def test_a_waiver_that_was_only_asked_for_is_none_and_said_so(packet: str, entry: str) -> None:
+def waived(packet: str, entries: str) -> list[tuple[str, ...]]:
+    """The paths of each waiver under WAIVERS GRANTED."""
+    found = read(packet.replace("## QUALITY_GATE", f"## WAIVERS GRANTED\n{entries}\n\n## QUALITY_GATE"))
+    return [(*waiver.paths, *waiver.patterns) for waiver in found.waivers]
+
+
+DENIED = [
+    r"CX-573F-01: `a.py`: not yet granted",
+    r"CX-573F-01 for `a.py` wasn't granted",
+    r"~~CX-573F-01: `a.py`: so~~",
+    r"CX-573F-01: `a.py`: requested",
+    r"Example: CX-573F-01: `a.py`: reason",
+    r"CX-573F-01: all except `a.py`",
+    r"There is no CX-573F waiver for `a.py`.",
+    r"CX-573F would be required for `a.py`",
+    r"CX-573F-01 for `a.py`: user said no",
+    r"CX-573F-01: `a.py` - no - the user keeps it",
+    r"CX-573F-01: `a.py`: no",
+    r"CX-573F-01: `a.py`: status OPEN",
+    r"CX-573F-01: `a.py`, status: open",
+    r"CX-573F-01: `a.py`: under review",
+    r"CX-573F-01: `a.py`: cancelled",
+    r"CX-573F-01: `a.py`: denied.",
+    r"CX-573F-01: `a.py`: `denied`",
+    r"CX-573F-01: `a.py`: only to be granted if tests pass",
+    r"CX-573F-01: `a.py`: only when approved",
+    r"CX-573F-01: `a.py`: will be granted",
+    r"CX-573F-01: neither `a.py` nor `b.py`",
+    r"CX-573F-01: everything but `a.py`",
+    r"CX-573F-01: `lib/`, but not `lib/a.py`",
+    r"CX-573F-01: `lib/` except for its tests",
+    r"CX-573F-01: the file `a.py` stays as it is",
+    r"CX-573F-01: out of scope: `a.py`",
+    r"CX-573F-01: read/write access",
+    r"[ ] CX-573F-01: `a.py`: so",
+    r"CX-573F-01: `a.py`: so\n  - [ ] the user agrees",
+    r"CX-573F-01: `a.py`: so\n  - Status: pending",
+    r"Not granted:\n  - CX-573F-01: `a.py`: so",
+    r"CX-573F-01:\n  - `a.py` stays",
+    r"the user gave CX-573F-01 for `a.py`",
+    r"`CX-573F-01: a.py: so`",
+    r"none\n\nCX-573F-01: `a.py`: so",
+    r"none\n\n### Earlier\n\n- CX-573F-01: `a.py`: so",
+]
+
+
+@pytest.mark.parametrize("entry", [entry.replace("\\n", "\n") for entry in DENIED])
+def test_what_denies_or_leaves_open_grants_nothing_and_is_said(packet: str, entry: str) -> None:
     text = packet.replace("## QUALITY_GATE", f"## WAIVERS GRANTED\n- {entry}\n\n## QUALITY_GATE")
     assert read(text).waivers == ()
-    assert "HSK-PKT-WAIVER" in codes(text)
+    [found] = [f for f in read_packet(text.encode(), PATH).findings if f.code == "HSK-PKT-WAIVER"]
+    assert found.severity == "warning"
+    assert "grants nothing" in found.what
+    assert found.mend == "write `- CX-573F-01: <path in backticks>: reason`"
+
+
+@pytest.mark.parametrize(
+    ("entries", "paths"),
+    [
+        ("- CX-573F-01: `a.py`: not foreseen in the packet, 2026-01-02", [("a.py",)]),
+        ("- [x] CX-573F-01: `a.py`: so", [("a.py",)]),
+        ("* **CX-573F-01**: `a.py`, `b.py` and `lib/`: so", [("a.py", "b.py", "lib/")]),
+        ("- [CX-573F] a.py: so", [("a.py",)]),
+        ("- `CX-573F-01` `a.py`", [("a.py",)]),
+        ("- CX-573F-01 (2026-01-02): `a.py` - so", [("a.py",)]),
+        ("- CX-573F-01 for `a.py`: so", [("a.py",)]),
+        ("- CX-573F-01: `my file.txt`: so", [("my file.txt",)]),
+        ("- CX-573F-01: `lib/**`: so", [("lib/**",)]),
+        ("- CX-573F-02: `app/cache.py`: needed for server/client parity.", [("app/cache.py",)]),
+        ("- CX-573F-02: `a.py`: so (see also `secret/`, which must stay untouched)", [("a.py",)]),
+        ("- CX-573F-02: `denied/no.py`: as `other/if.py` has it", [("denied/no.py",)]),
+        ("- CX-573F-01:\n  - `a.py`\n  - `b.py`", [("a.py", "b.py")]),
+        ("- Waiver ID: CX-573F\n  - Date: 2026-01-02\n  - Scope:\n    - a.py\n    - b.py", [("a.py", "b.py")]),
+        ("- Waiver ID: CX-573F; Date: 2026-01-02; Scope: `a.py`; Justification: so", [("a.py",)]),
+        ("- **Waiver ID:** CX-573F\n  - **Scope:** `a.py`\n  - **Status:** granted", [("a.py",)]),
+        ("- CX-573F-01: `a.py`: so\n\n  and more of why\n- CX-573F-02: `b.py`: so", [("a.py",), ("b.py",)]),
+    ],
+)
+def test_a_waiver_names_its_paths_before_its_reason(packet: str, entries: str, paths: list[tuple[str, ...]]) -> None:
+    assert waived(packet, entries) == paths
+    text = packet.replace("## QUALITY_GATE", f"## WAIVERS GRANTED\n{entries}\n\n## QUALITY_GATE")
+    assert "HSK-PKT-WAIVER" not in codes(text)
 
 
 def test_groups_of_a_scope_may_be_bold_and_none_takes_out(packet: str) -> None:

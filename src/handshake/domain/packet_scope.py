@@ -60,7 +60,7 @@ def _quoted_paths(text: str, spans: list[tuple[int, int, int, int]]) -> tuple[st
             count += 1
         left_out = _BETWEEN.match(text, spans[count - 1][3])
         word = re.split(r"[\s,;]", text[left_out.end() :].strip(), maxsplit=1)[0] if left_out else ""
-        if _surely_path(word.strip("`.")):
+        if is_surely_path(word.strip("`.")):
             raise UnreadablePath(
                 f"`{text}` names {word.strip('`.')} as well; put each in backticks, with commas between"
             )
@@ -74,10 +74,10 @@ def _quoted_paths(text: str, spans: list[tuple[int, int, int, int]]) -> tuple[st
 def _listed(text: str) -> list[str]:
     """The paths of a text that is nothing but several of them."""
     words = _BETWEEN.split(text)
-    return words if len(words) > 1 and all(map(_surely_path, words)) else []
+    return words if len(words) > 1 and all(map(is_surely_path, words)) else []
 
 
-def _surely_path(word: str) -> bool:
+def is_surely_path(word: str) -> bool:
     """Whether a word can hardly be anything but a path: `a.py`, `src/`; not `v1.2`, `e.g.`, `read/write`."""
     flat = word.replace("\\", "/")
     ends_as_one = flat.endswith(("/", "*")) or re.search(r"[^./]\.[A-Za-z_]\w{0,11}$", flat)
