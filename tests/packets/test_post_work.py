@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from handshake.domain.board import BoardTag, with_entry
 from handshake.domain.errors import EnvironmentProblem
 from handshake.domain.packet import ManifestEntry
 from handshake.domain.packet_edit import with_manifest
@@ -631,3 +632,26 @@ def test_a_large_binary_file_needs_no_patch(project) -> None:
     assert judge(project) == []
     [entry] = packet_of(project.read(project.packet_path)).manifest
     assert (entry.start, entry.end, entry.line_delta) == (1, 1, 0)
+
+
+BOARD = "docs/TASK_BOARD.md"
+
+
+@pytest.mark.parametrize(
+    ("path", "mode", "fine"), [(BOARD, 0o644, True), (BOARD, 0o755, False), ("a.md", 0o644, False)]
+)
+def test_the_packets_line_moves_on_the_board_alone(project, path: str, mode: int, fine: bool) -> None:
+    board = "# Board\n\n## In Progress\n\n## Ready\n- **[WP-1-Demo-v1]** - [READY_FOR_DEV]\n"
+    project.write(path, board)
+    project.commit("a board")
+    project.git("checkout", "-q", "-b", "feat/WP-1-Demo-v1")
+    edit_app(project)
+    project.write(path, with_entry(board.encode(), "WP-1-Demo-v1", BoardTag.IN_PROGRESS))
+    (project.root / path).chmod(mode)
+    project.commit()
+    entries = manifest_entries(c for c in changes_between(project.repo, BASE, "HEAD") if c.path == "src/app.py")
+    project.write(project.packet_path, with_manifest(project.read(project.packet_path), entries))
+    project.commit("manifest")
+    found = judge(project, board=BOARD)
+    assert (found == []) is fine
+    assert fine or any(f"{path} is not in IN_SCOPE_PATHS" in line for line in found)

@@ -34,6 +34,7 @@ def post_work(
     *,
     mode: Literal["standard", "strict"] = "standard",
     ascii_level: Literal["error", "warn"] = "error",
+    board: str = "",
 ) -> list[Finding]:
     """Every finding over what changed from `base` to `head`, two commits or trees; an empty list passes.
 
@@ -41,6 +42,7 @@ def post_work(
         packet_path: repo-relative path of the one packet that this change is for.
         mode: `strict` asks for `SKELETON APPROVED` once the manifest is filled.
         ascii_level: how grave a packet is that is not ASCII.
+        board: repo-relative path of the task board, where the packet's own line may move.
 
     Raises:
         GitFailed, EnvironmentProblem: it could not be judged.
@@ -61,7 +63,8 @@ def post_work(
     remarks.findings += phase_findings(reading.lines, packet_path, manifest_is_evidence=mode == "strict")
     if reading.packet is not None:
         own = own_files(reading.packet)
-        work = [change for change in changes if change.path not in own and not _is_on_board(change, reading.packet)]
+        others = [change for change in changes if change.path not in own]
+        work = [change for change in others if not _is_on_board(change, reading.packet, board)]
         # a commit of the packet alone is how a scope comes to be signed
         signed = signed_before(repo, old, new, reading.packet, remarks) if work else Signed()
         moved = (_named(repo, base), _named(repo, head)) != (old, new)
@@ -94,9 +97,9 @@ def _remark_on_ascii(reading: PacketReading, remarks: Remarks, level: Literal["e
         say("HSK-POST-ASCII", lines[0], f"{len(lines)} lines are not ASCII", "write `-`, straight quotes and `...`")
 
 
-def _is_on_board(change: FileChange, packet: Packet) -> bool:
-    """Whether the change moves the packet's own line on a task board, and no byte beside it."""
-    if not change.path.endswith(".md"):
+def _is_on_board(change: FileChange, packet: Packet, board: str) -> bool:
+    """Whether the change moves the packet's own line on the task board, and no byte or mode beside it."""
+    if change.path != board or change.before_mode != change.after_mode:
         return False
     from handshake.domain.board import moves_only
 

@@ -19,7 +19,15 @@ from handshake.repo.git import Repository
 def judge_work(repo: Repository, settings: GateSettings, base: str, head: str, packet_path: str) -> list[Finding]:
     """Every finding over what changed from `base` to `head`. Raises as `post_work`."""
     governance = settings.governance
-    findings = post_work(repo, base, head, packet_path, mode=governance.mode, ascii_level=governance.ascii)
+    findings = post_work(
+        repo,
+        base,
+        head,
+        packet_path,
+        mode=governance.mode,
+        ascii_level=governance.ascii,
+        board=settings.paths.board,
+    )
     if not isinstance(settings, HookSettings) and settings.validators.post_work:
         from handshake.gates.validators.table import gate_findings
 
