@@ -186,6 +186,22 @@ def test_ci_judges_the_range_and_annotates(work, run, monkeypatch) -> None:
     assert "HSK-POST-PACKET" in run("ci", code=1)
 
 
+def test_a_file_name_starts_no_line_of_its_own(work, run, monkeypatch) -> None:
+    name = "evil\n::stop-commands::x\x1b[31m\u2028\u202e"
+    work.write(name, "x")
+    work.git("add", "-A")
+    shown = "evil\\n::stop-commands::x\\033[31m\\342\\200\\250\\342\\200\\256 is not in IN_SCOPE_PATHS"
+    assert shown in run("post-work", code=1)
+    assert name in "".join(row["what"] for row in json.loads(run("post-work", "--json", code=1))["errors"])
+    monkeypatch.chdir(work.root)
+    assert shown in run("hook", "pre-commit", code=1)
+    work.git("commit", "-qm", "evil")
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    for said in (run("ci", code=1), run("check", name, code=2)):
+        assert not [line for line in said.split("\n") if line.startswith("::stop-commands")]
+        assert not {"\x1b", "\u2028", "\u202e"} & set(said)
+
+
 def test_an_annotation_cannot_carry_a_command() -> None:
     finding = Finding(severity="error", code="X", file="a,b:c%\n::stop", line=3, what="bad\n::set-env x::y", mend="%")
     assert annotation(finding) == ("::error file=a%2Cb%3Ac%25%0A%3A%3Astop,line=3,title=X::bad%0A::set-env x::y; %25")

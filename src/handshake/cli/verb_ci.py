@@ -9,6 +9,7 @@ import typer
 
 from handshake.cli.findings import show_verdict
 from handshake.cli.options import Json, open_surroundings, write
+from handshake.domain.packet_names import on_one_line
 
 if TYPE_CHECKING:
     from handshake.domain.packet import Finding
@@ -48,7 +49,7 @@ def annotation(finding: Finding) -> str:
 
 
 def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return on_one_line(text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A"))
 
 
 def _property(text: str) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from handshake.domain.packet_names import on_one_line
+
 
 class ExitCode(IntEnum):
     """What the process says to a script. Contract: `interface.md`."""
@@ -42,7 +44,7 @@ class HandshakeError(Exception):
     def line(self) -> str:
         """The one line shown to a person."""
         first = " ".join(self.what.split())
-        return f"{first}. Next: {self.next_step}" if self.next_step else first
+        return on_one_line(f"{first}. Next: {self.next_step}" if self.next_step else first)
 
 
 class UsageError(HandshakeError):

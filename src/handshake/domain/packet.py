@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
+from handshake.domain.packet_names import on_one_line
+
 WP_ID_PATTERN = r"^WP-[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
@@ -35,9 +37,9 @@ class Finding:
     mend: str = ""
 
     def text(self) -> str:
-        """`file:line: code: what; mend`."""
+        """`file:line: code: what; mend`, on one line whatever a file is called."""
         place = f"{self.file}:{self.line}" if self.line else self.file
-        return f"{place}: {self.code}: {self.what}" + (f"; {self.mend}" if self.mend else "")
+        return on_one_line(f"{place}: {self.code}: {self.what}" + (f"; {self.mend}" if self.mend else ""))
 
 
 @dataclass(frozen=True, kw_only=True)

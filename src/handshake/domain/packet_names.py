@@ -7,6 +7,8 @@ import re
 _ESCAPES = {"a": 7, "b": 8, "t": 9, "n": 10, "v": 11, "f": 12, "r": 13, '"': 34, "\\": 92}
 _NAMES = {code: sign for sign, code in _ESCAPES.items()}
 _PLAIN = re.compile(r"^[A-Za-z0-9_.+@=,()\[\]/ -]+$")
+# controls, ends of lines of any script, marks that turn the direction of writing
+_MOVING = re.compile(r"[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _PART = re.compile(r"\\([0-7]{3}|[abtnvfr\"\\])")
 
 
@@ -26,6 +28,11 @@ def always_quoted(path: str) -> str:
         else:
             out += chr(byte) if 32 <= byte < 127 and byte != ord("`") else f"\\{byte:03o}"
     return f'"{out}"'
+
+
+def on_one_line(text: str) -> str:
+    """A text for people with the signs that move a line or a terminal escaped as they are in a quoted name."""
+    return _MOVING.sub(lambda found: always_quoted(found.group())[1:-1], text)
 
 
 def unquoted_name(text: str) -> str:
