@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import lru_cache
 
 from handshake.domain.packet_lines import code_spans
 from handshake.domain.packet_names import unquoted_name
+from handshake.domain.scope_glob import glob_matches
 
 _EXTENSION = re.compile(r"(?:^|/)[^/]*\.[A-Za-z0-9_]{1,12}$")
 _NOTHING = re.compile(r"^[\W_]*(?:none|n/?a|nil|tbd|todo|tba|-)?[\W_]*$", re.IGNORECASE)
@@ -147,28 +147,9 @@ def _entry_covers(entry: str, path: str) -> bool:
     bare = entry.rstrip("/")
     if path in (entry, bare) or path.startswith(bare + "/"):
         return True
-    return has_glob(entry) and bool(_glob(entry).fullmatch(path))
+    return has_glob(entry) and glob_matches(entry, path)
 
 
 def has_glob(entry: str) -> bool:
     """Whether the entry is a pattern. Brackets are not: `[id].tsx` is a real file name."""
     return "*" in entry or "?" in entry
-
-
-@lru_cache(maxsize=1024)
-def _glob(pattern: str) -> re.Pattern[str]:
-    """`*` and `?` stay within a folder, `**` crosses them; a pattern that ends in `/` covers what is below."""
-    out, position = "", 0
-    text = pattern + "**" if pattern.endswith("/") else pattern
-    while position < len(text):
-        if text.startswith("**/", position):
-            out, position = out + "(?:[^/]+/)*", position + 3
-        elif text.startswith("**", position):
-            out, position = out + ".*", position + 2
-        elif text[position] == "*":
-            out, position = out + "[^/]*", position + 1
-        elif text[position] == "?":
-            out, position = out + "[^/]", position + 1
-        else:
-            out, position = out + re.escape(text[position]), position + 1
-    return re.compile(out, re.DOTALL)
