@@ -185,6 +185,52 @@ def test_a_path_beside_those_in_backticks_is_not_dropped_in_silence(packet: str,
     assert (found.line, "as well" in found.what) == (12, True)
 
 
+@pytest.mark.parametrize(
+    ("items", "line", "said"),
+    [
+        ("  - app/a.py\n- OUT_OF_SCOPE:\n  - b\n- IN_SCOPE_PATHS:\n  - app/c.py", 15, "stands twice"),
+        ("  - app/a.py\n\nThe tests as well:\n\n  - app/c.py\n", 16, "cut off from the list"),
+        ("  - app/a.py\n  -app/c.py", 12, "`-app/c.py` reads as part of"),
+        ("  - app/a.py\n  *app/c.py", 12, "`*app/c.py` reads as part of"),
+        ("  - app/a.py\n    app/c.py", 12, "`app/c.py` reads as part of"),
+        ("  -app/c.py\n  - app/a.py", 12, "`-app/c.py` is no list item"),
+        ("  - app/a.py,app/b.py", 12, "several paths"),
+        ("  - `app/a.py;app/b.py`", 12, "several paths"),
+        ("  - app/{a,b}.py", 12, "several paths"),
+        ("  - not app/a.py", 12, "takes a path out"),
+        ("  - !app/a.py", 12, "takes a path out"),
+        ("  - `!app/a.py`", 12, "takes a path out"),
+        ("  - everything but `app/a.py`", 12, "takes a path out"),
+        ("  - [app/b.py](app/b.py)", 12, "is a link"),
+        ("  - `app/a.py`:\n    - `app/helper.py` stays", 13, "stands below a path"),
+        ("  - `app/a.py`\n    - app/helper.py: stays", 13, "stands below a path"),
+    ],
+)
+def test_a_scope_that_would_be_misread_is_an_error(packet: str, items: str, line: int, said: str) -> None:
+    reading = read_packet(packet.replace("  - src/app.py\n  - lib/\n", f"{items}\n").encode(), PATH)
+    assert reading.packet is None
+    [found] = [finding for finding in reading.errors if finding.code == "HSK-PKT-SCOPE"]
+    assert (found.line, said in found.what, bool(found.mend)) == (line, True, True), found
+
+
+@pytest.mark.parametrize(
+    ("items", "paths"),
+    [
+        ("  - `app/a.py`:\n    - the loader alone", ["app/a.py"]),
+        ("  - lib/\n    - lib/a.py\n    - `lib/b.py`", ["lib/", "lib/a.py", "lib/b.py"]),
+        ("  - app/a.py (a note\n    - with a dash)", ["app/a.py"]),
+        ("  - app/a,b.py", ["app/a,b.py"]),
+        ("  - `{{cookiecutter.name}}/a.py`", ["{{cookiecutter.name}}/a.py"]),
+        ('  - `"a.py,b.py"`', ["a.py,b.py"]),
+        ("  - app/nothing.py", ["app/nothing.py"]),
+        ("  - notes/a.md", ["notes/a.md"]),
+        ("  - app/a.py\n\nNothing else.\n", ["app/a.py"]),
+    ],
+)
+def test_a_scope_that_reads_in_one_way_is_read(packet: str, items: str, paths: list[str]) -> None:
+    assert list(read(packet.replace("  - src/app.py\n  - lib/\n", f"{items}\n")).in_scope_paths) == paths
+
+
 @pytest.mark.parametrize("items", ["", "  - NONE\n", "  - (to be filled)\n"])
 def test_an_empty_scope_is_an_error(packet: str, items: str) -> None:
     assert "HSK-PKT-SCOPE" in codes(packet.replace("  - src/app.py\n  - lib/\n", items))

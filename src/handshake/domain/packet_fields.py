@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,10 +16,18 @@ from handshake.domain.packet_lists import (
     LabelledList,
     bullets_in,
     find_list,
+    find_lists,
     items_below,
     key_of_line,
 )
-from handshake.domain.packet_scope import UnreadablePath, is_nothing, is_placeholder, looks_like_path, paths_of_item
+from handshake.domain.packet_scope import (
+    UnreadablePath,
+    is_nothing,
+    is_placeholder,
+    is_surely_path,
+    looks_like_path,
+    paths_of_item,
+)
 
 IN_SCOPE = r"IN[ _-]?SCOPE(?:[ _-](?:PATHS?|FILES?))?"
 OUT_OF_SCOPE = r"OUT[ _-]?OF[ _-]?SCOPE(?:[ _-](?:PATHS?|FILES?))?"
@@ -27,6 +36,8 @@ _TAKEN_OUT = re.compile(
     r"(?<![A-Za-z])(?:out[ _-]?of|exclu\w*|except\w*|forbidden|never|not?|without)(?![A-Za-z])[^`]*:\**$",
     re.IGNORECASE,
 )
+# a bullet without the blank that makes it one
+_UNMARKED = re.compile(r"^(?:[-+](?=[^\W\d]|[.`\"])|\*(?=[\w.]+[/.]\w))")
 _REVISION = re.compile(r"-v\d+$")
 
 
@@ -241,7 +252,8 @@ def _labelled_text(lines: PacketLines, where: list[range], name: str) -> str:
 
 
 def _read_scope(lines: PacketLines, where: list[range], remarks: Remarks) -> tuple[str, ...]:
-    found = find_list(lines, where, IN_SCOPE)
+    lists = find_lists(lines, where, IN_SCOPE)
+    found = next(lists, None)
     if found is None:
         remarks.error(
             "HSK-PKT-SCOPE",
@@ -254,42 +266,82 @@ def _read_scope(lines: PacketLines, where: list[range], remarks: Remarks) -> tup
     if found.inline and not is_nothing(found.inline):
         items = [Item(found.line, 0, [part]) for part in found.inline.strip("[]").split(",") if part.strip()] + items
     paths: list[str] = []
-    failed = False
-    for item in _scope_items(items):
+    # a path that is lost, or one that was meant as taken out, is an error: the scope would be another one
+    problems = [*_left_out_of_scope(found, items), *_second_scopes(lists)]
+    for item, is_remark in _scope_items(items):
         text = item.text
         if item.children and _TAKEN_OUT.search(text):
-            failed = True
-            remarks.error(
-                "HSK-PKT-SCOPE", item.line, f"scope item: `{text}` takes its items out", "put them under OUT_OF_SCOPE"
-            )
+            problems.append((item.line, f"scope item: `{text}` takes its items out", "put them under OUT_OF_SCOPE"))
             continue
         if is_nothing(text) or (text.startswith("(") and text.endswith(")") and "/" not in text):
+            continue
+        if is_remark:
+            what = f"scope item: `{text}` stands below a path and may be a remark on it or a path"
+            problems.append((item.line, what, "give the path an item of its own, or word the remark without it"))
             continue
         try:
             paths += paths_of_item(text)
         except UnreadablePath as problem:
-            failed = True
-            remarks.error(
-                "HSK-PKT-SCOPE", item.line, f"scope item: {problem}", "write one path an item, in backticks"
-            )
-    if not paths and not failed:
+            problems.append((item.line, f"scope item: {problem}", "write one path an item, in backticks"))
+    for line, what, mend in sorted(problems):
+        remarks.error("HSK-PKT-SCOPE", line, what, mend)
+    if not paths and not problems:
         remarks.error("HSK-PKT-SCOPE", found.line, "IN_SCOPE_PATHS names no path", "list the files that may change")
-    return () if failed else tuple(dict.fromkeys(paths))
+    return () if problems else tuple(dict.fromkeys(paths))
 
 
-def _scope_items(items: list[Item]) -> list[Item]:
-    """The items that stand for paths: group labels are left out for their children, notes below a path too."""
-    found: list[Item] = []
+def _second_scopes(lists: Iterable[LabelledList]) -> list[tuple[int, str, str]]:
+    """The first further list that names anything."""
+    for again in lists:
+        named = not is_nothing(again.inline) and looks_like_path(again.inline.split()[0].strip("`[],;"))
+        if named or any(not is_nothing(item.text) for item in again.items):
+            return [(again.line, "IN_SCOPE_PATHS stands twice", "keep one list")]
+    return []
+
+
+def _left_out_of_scope(found: LabelledList, items: list[Item]) -> list[tuple[int, str, str]]:
+    """What stands at the list and reads as no item of it: line, what, mend."""
+    problems = []
+    for item in found.lost:
+        text = item.text
+        if item.indent >= 0:
+            what = f"scope item: `{text}` is cut off from the list by the text above it"
+            problems.append((item.line, what, "put the text behind the list"))
+        elif _UNMARKED.match(text) or is_surely_path(text.strip("`")):
+            problems.append((item.line, f"scope item: `{text}` is no list item", "begin it with `- `"))
+    waiting = [item for item in items if item.indent >= 0]
+    while waiting:
+        item = waiting.pop()
+        waiting += item.children
+        for part in item.parts[1:]:
+            if _UNMARKED.match(part) or is_surely_path(part.strip("`")):
+                what = f"scope item: `{part}` reads as part of the item above it"
+                problems.append((item.line, what, "begin it with `- `"))
+    return problems
+
+
+def _scope_items(items: list[Item]) -> list[tuple[Item, bool]]:
+    """The items that stand for paths: group labels are left out for their children, notes below a path too.
+
+    With each goes whether it stands below a path and says more than a path of its own.
+    """
+    found: list[tuple[Item, bool]] = []
     for item in items:
         title = item.text.strip("*")
-        is_group = title.endswith(":") and bool(item.children) and not looks_like_path(title[:-1])
+        is_group = title.endswith(":") and bool(item.children) and not looks_like_path(title[:-1].strip("`"))
         if is_group and _TAKEN_OUT.search(title):
-            found.append(item)
+            found.append((item, False))
             continue
         if not is_group:
-            found.append(item)
+            found.append((item, False))
         children = _scope_items(item.children)
-        found += children if is_group else [c for c in children if looks_like_path(c.text.split(" ")[0].strip("`"))]
+        if is_group:
+            found += children
+            continue
+        for child, is_remark in children:
+            words = child.text.split(" ")
+            if looks_like_path(words[0].strip("`:,;")):
+                found.append((child, is_remark or len(words) > 1 or words[0].endswith(":")))
     return found
 
 

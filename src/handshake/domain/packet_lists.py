@@ -6,7 +6,7 @@ Contract: `packets-and-gates.md`, The packet ("Real packets vary").
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
@@ -77,14 +77,19 @@ class LabelledList:
     items: list[Item]
     inline: str = ""
     fenced: list[Item] = field(default_factory=list)
+    lost: list[Item] = field(default_factory=list)
 
 
 class ItemsBelow(NamedTuple):
-    """What `items_below` found. `ended` is the 0-based line of the field that ended the list, if one did."""
+    """What `items_below` found. `ended` is the 0-based line of the field that ended the list, if one did.
+
+    `lost` are the lines of text before the first item, and the items behind text that ended the list.
+    """
 
     items: list[Item]
     fenced: list[Item]
     ended: int | None = None
+    lost: list[Item] = []  # noqa: RUF012 - never changed
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,11 @@ def key_of_line(text: str, line: int) -> KeyValue | None:
 
 def find_list(lines: PacketLines, where: Iterable[range], name: str) -> LabelledList | None:
     """The list below the label or heading that matches the pattern `name`, in the first range that has one."""
+    return next(find_lists(lines, where, name), None)
+
+
+def find_lists(lines: PacketLines, where: Iterable[range], name: str) -> Iterator[LabelledList]:
+    """Every such list, in order."""
     for section in where:
         for number in section:
             text = lines.live[number]
@@ -120,8 +130,7 @@ def find_list(lines: PacketLines, where: Iterable[range], name: str) -> Labelled
                 is_bullet = bool(_BULLET.match(text))
                 below = items_below(lines, range(number + 1, section.stop), _indent(text) if is_bullet else -1)
                 inline = found.group("rest").strip().strip("*").strip()
-                return LabelledList(number, below.items, inline, below.fenced)
-    return None
+                yield LabelledList(number, below.items, inline, below.fenced, below.lost)
 
 
 @lru_cache(maxsize=64)
@@ -177,11 +186,27 @@ def items_below(lines: PacketLines, where: range, label_indent: int = -1, *, who
         elif flat and (not after_blank or indent > flat[-1].indent):
             flat[-1].parts.append(text.strip())
         elif flat:
-            break
+            return ItemsBelow(_nested(flat), fenced, None, plain + _behind(lines, where, number, label_indent))
         elif label_indent < 0 or indent > label_indent:
             plain.append(Item(number, -1, [text.strip()]))
         after_blank = False
-    return ItemsBelow(_nested(flat) if flat else plain, fenced, ended)
+    return ItemsBelow(_nested(flat) if flat else plain, fenced, ended, plain if flat else [])
+
+
+def _behind(lines: PacketLines, where: range, number: int, label_indent: int) -> list[Item]:
+    """The items behind the text at a line, up to the next heading, field or label."""
+    found: list[Item] = []
+    for later in range(number, where.stop):
+        text = lines.live[later]
+        bullet = _BULLET.match(text)
+        content = (bullet.group(2) or "").strip() if bullet else text.strip()
+        if heading_of_line(text) is not None or _LABEL.match(content) or _is_field(content):
+            break
+        if bullet and _indent(text) <= label_indent:
+            break
+        if bullet:
+            found.append(Item(later, _indent(text), [content]))
+    return found
 
 
 def bullets_in(lines: PacketLines, where: range) -> list[int]:

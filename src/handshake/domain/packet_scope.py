@@ -20,6 +20,13 @@ _BETWEEN = re.compile(r"[ \t]*[,;][ \t]+(?:and[ \t]+)?|[ \t]+(?:and|or|&|\+)[ \t
 _PLACEHOLDER = re.compile(r"^(?:<[^<>]*>|\{[a-z][a-z0-9_]*\}|path/to/\S+)$")
 
 
+# what stands before a path that is meant as taken out
+_TAKES_OUT = re.compile(r"\b(?:not|no|never|except\w*|exclud\w*|without|but|forbidden)\b", re.IGNORECASE)
+_NEGATED = re.compile(r"!|(?:not|no|never|except\w*|exclud\w*|without|but)[ \t:]", re.IGNORECASE)
+_LINK = re.compile(r"\[[^\]]+\]\([^()]*\)(?:\s|$)")
+_BRACES = re.compile(r"\{[^{}]*,[^{}]*\}")
+
+
 class UnreadablePath(ValueError):
     """A scope item that is no path; the text says why."""
 
@@ -43,14 +50,29 @@ def paths_of_item(item: str) -> tuple[str, ...]:
     text = _LEADING_TAG.sub("", item.strip()).strip()
     text = text.replace("**`", "`").replace("`**", "`")
     spans = code_spans(text)
+    if _NEGATED.match(text) or (spans and _TAKES_OUT.search(text[: spans[0][0]])):
+        raise UnreadablePath(f"`{text}` takes a path out; that is said under OUT_OF_SCOPE")
     if spans:
-        return _quoted_paths(text, spans)
+        return tuple(map(_one_path, _quoted_paths(text, spans)))
+    if _LINK.match(text):
+        raise UnreadablePath(f"`{text}` is a link")
     if text.startswith("**") and text.endswith("**") and "/" not in text[2:3]:
         text = text[2:-2].strip() or text
-    return tuple(map(normal_path, _listed(text) or _listed(bare := _unquoted_path(text)) or (bare,)))
+    return tuple(map(_one_path, _listed(text) or _listed(bare := _unquoted_path(text)) or (bare,)))
 
 
-def _quoted_paths(text: str, spans: list[tuple[int, int, int, int]]) -> tuple[str, ...]:
+def _one_path(text: str) -> str:
+    """The path in normal form. Raises as `normal_path`, and for a form that shells read as several or as none."""
+    if not text.startswith('"'):
+        names = re.split("[,;]", text)
+        if text.startswith("!"):
+            raise UnreadablePath(f"`{text}` takes a path out; that is said under OUT_OF_SCOPE")
+        if _BRACES.search(text) or (len(names) > 1 and all(map(is_surely_path, names))):
+            raise UnreadablePath(f"`{text}` stands for several paths")
+    return normal_path(text)
+
+
+def _quoted_paths(text: str, spans: list[tuple[int, int, int, int]]) -> list[str]:
     quoted = [text[start:end].strip() for _, start, end, _ in spans]
     if spans[0][0] == 0:
         count = 1
@@ -64,11 +86,11 @@ def _quoted_paths(text: str, spans: list[tuple[int, int, int, int]]) -> tuple[st
             raise UnreadablePath(
                 f"`{text}` names {word.strip('`.')} as well; put each in backticks, with commas between"
             )
-        return tuple(normal_path(path) for path in quoted[:count])
+        return quoted[:count]
     looking = [path for path in quoted if looks_like_path(path)]
     if len(looking) != 1:
         raise UnreadablePath(f"`{text}` names no single path at its start")
-    return (normal_path(looking[0]),)
+    return looking
 
 
 def _listed(text: str) -> list[str]:
