@@ -364,6 +364,16 @@ def test_a_manifest_field_that_cannot_be_read_is_an_error(finished: bytes, field
     assert [(f.code, f.line) for f in findings] == [("C701-G05", at + 1)]
 
 
+@pytest.mark.parametrize("tick", ["x", " "])
+def test_a_box_that_stands_twice_in_a_block_is_an_error(finished: bytes, tick: str) -> None:
+    lines = finished.decode().split("\n")
+    at = next(number for number, line in enumerate(lines) if line.strip() == "- [x] anchors_present")
+    lines.insert(at + 1, f"  - [{tick}] Anchors_Present")
+    findings = read_packet("\n".join(lines).encode(), "docs/task_packets/WP-7-Tide-Table-v1.md").errors
+    assert [(f.code, f.line) for f in findings] == [("C701-G05", at + 2)]
+    assert "anchors_present stands twice" in findings[0].what
+
+
 def test_manifest_fields_vary(finished: bytes) -> None:
     text = finished.decode().replace("- **Target File**: `tides/table.py`", "**Target File:** tides/table.py")
     text = text.replace("- **Line Delta**: 12", "- Line Delta: `+12`").replace("`" + "b" * 40 + "`", "B" * 40)

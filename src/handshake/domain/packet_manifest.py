@@ -83,7 +83,10 @@ def manifest_blocks(lines: PacketLines) -> list[ManifestBlock]:
             elif current is not None:
                 box = _BOX.match(text)
                 if box:
-                    current.boxes.setdefault(box.group(2).lower(), box.group(1) != " ")
+                    gate = box.group(2).lower()
+                    if gate in current.boxes:
+                        current.twice.append((gate, number))
+                    current.boxes.setdefault(gate, box.group(1) != " ")
                     current.end = number + 1
     return blocks
 
