@@ -77,6 +77,34 @@ def test_a_file_that_is_still_written_is_not_read(place):
     assert not [line for line in place.said if "refused" in line]
 
 
+def no_packet(place, kind):
+    """Something that bears a packet's name and is none."""
+    odd = place.folder / "WP-1-Odd-v1.md"
+    if kind == "folder":
+        odd.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(odd)
+    else:
+        os.mkfifo(place.root / "pipe")
+        odd.symlink_to({"link to a pipe": place.root / "pipe", "link to a device": "/dev/zero"}[kind])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no such files here")
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link to a pipe", "link to a device"])
+def test_what_is_no_regular_file_is_refused_once_and_waits_for_nobody(place, kind):
+    no_packet(place, kind)
+    place.drop("WP-2")
+    place.drop("WP-1-Odd")  # a revision of the same work
+    place.watch_until(lambda: "WP-2" in place.runs.begun and len([s for s in place.said if "Odd" in s]) >= 2)
+    said = [line for line in place.said if "WP-1-Odd-v1 is refused" in line]
+    assert said == [
+        "WP-1-Odd-v1 is refused\ndocs/task_packets/WP-1-Odd-v1.md is not a regular file."
+        " Next: ls -ld docs/task_packets/WP-1-Odd-v1.md, then move it away"
+    ]
+    assert "a revision of WP-1-Odd, is not a regular file" in "".join(place.said)
+    assert place.runs.begun == ["WP-2"]
+
+
 def test_overlapping_packets_run_one_after_the_other_and_the_wait_is_shown(place):
     place.settings = parallel(2)
     slow = place.root.parent / "go-on"

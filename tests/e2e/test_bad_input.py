@@ -196,6 +196,28 @@ def test_bytes_that_are_no_text(tiny):
     refused(tiny, "run", WP, code=2, says="")
 
 
+@posix
+@pytest.mark.parametrize(
+    "args", [("run",), ("plan",), ("check",), ("gate-check",), ("packet", "fix"), ("manifest", "write")]
+)
+def test_a_pipe_in_a_packets_place_is_refused_by_every_verb_that_reads_one(shop, args):
+    packet = shop.drop()
+    packet.unlink()
+    os.mkfifo(packet)
+    refused(shop, *args, WP, code=2, says=f"{WP}.md is not a regular file")
+
+
+@posix
+def test_a_pipe_beside_a_packet_keeps_nobody_waiting(tiny):
+    packet = tiny.drop()
+    base = WP.removesuffix("-v1")
+    os.mkfifo(packet.with_name(f"{base}-v2.md"))
+    refused(tiny, "run", WP, code=2, says=f"{base}-v2.md, a revision of {base}, is not a regular file")
+    for args in (("check",), ("check", WP)):
+        found = tiny.json(*args, code=2)["findings"]
+        assert {row["code"] for row in found if row["severity"] == "error"} == {"HSK-ACT-FILE"}
+
+
 def test_crlf_runs_and_keeps_its_bytes(tiny):
     place = tiny.drop()
     crlf = tiny_packet(place.read_text()).replace("\n", "\r\n").encode()

@@ -111,8 +111,10 @@ def _record(around: Surroundings, wp_id: str, gate: str, findings: list[Finding]
 
 
 def _packet(around: Surroundings, wp_id: str) -> tuple[str, bytes]:
+    from handshake.repo.packet_file import read_packet_file
+
     path = f"{around.settings.paths.packets}/{wp_id}.md"
-    file = around.repo.root / path
-    if not file.is_file():
+    data = read_packet_file(around.repo.root, path)
+    if data is None:
         raise UsageError(f"there is no packet {path}", next_step=f"handshake new {wp_id}")
-    return path, file.read_bytes()
+    return path, data

@@ -38,11 +38,13 @@ def write_manifest(
     from handshake.gates.judged_range import judged_range, packet_path
     from handshake.gates.manifest import changes_between, manifest_entries
     from handshake.repo.atomic import write_durably
+    from handshake.repo.packet_file import read_packet_file
 
     around = open_surroundings(context.obj)
     path = packet_path(around.settings, wp_id)
     file = around.repo.root / path
-    if not file.is_file():
+    data = read_packet_file(around.repo.root, path)
+    if data is None:
         raise UsageError(f"there is no packet {path}", next_step=f"handshake new {wp_id}")
     chosen = judged_range(around.repo, around.settings.base_branch, asked)
     changes = changes_between(around.repo, chosen.base, chosen.head) if chosen else ()
@@ -54,7 +56,6 @@ def write_manifest(
             f"nothing is staged, and nothing changed since {around.settings.base_branch}",
             next_step=f"git add {_named(unstaged)}" if unstaged else "git add what belongs to the work",
         )
-    data = file.read_bytes()
     written = {entry.target_file for entry in entries}
     old = {block.target for block in manifest_blocks(read_lines(data)) if not block.is_template}
     edited = with_manifest(data, entries, drop=old - written)

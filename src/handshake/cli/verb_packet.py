@@ -24,13 +24,15 @@ def fix(
     """Add the missing manifest template; nothing else changes. Example: handshake packet fix WP-1-Faster-Start-v1"""
     from handshake.gates.packet_fix import fix_packet
     from handshake.repo.atomic import write_durably
+    from handshake.repo.packet_file import read_packet_file
 
     around = open_surroundings(context.obj)
     path = f"{around.settings.paths.packets}/{wp_id}.md"
     file = around.repo.root / path
-    if not file.is_file():
+    data = read_packet_file(around.repo.root, path)
+    if data is None:
         raise UsageError(f"there is no packet {path}", next_step=f"handshake new {wp_id}")
-    fixed, added = fix_packet(file.read_bytes())
+    fixed, added = fix_packet(data)
     if added:
         write_durably(file, fixed)
     if as_json:

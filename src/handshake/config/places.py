@@ -5,13 +5,11 @@ They are platformdirs' folders. On Linux they are named here without its import:
 
 from __future__ import annotations
 
-import errno
-import os
-import stat
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from handshake.config.regular_file import read_regular_file
 from handshake.domain.errors import EnvironmentProblem
 
 REPOSITORY_FILE = ".handshake/config.yaml"
@@ -49,18 +47,7 @@ def read_settings(file: Path) -> bytes:
     Raises:
         OSError: it cannot be read, is no regular file, or is larger than any settings are.
     """
-    # opening a pipe would wait for its writer; Windows has no such files, and would change line ends
-    handle = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    try:
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file", str(file))
-        if found.st_size > _MOST_BYTES:
-            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(file))
-        with os.fdopen(handle, "rb", closefd=False) as opened:
-            return opened.read()
-    finally:
-        os.close(handle)
+    return read_regular_file(file, _MOST_BYTES)
 
 
 def _folder(kind: str, variable: str, usual: str, env: Mapping[str, str]) -> Path:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from handshake.daemon.candidates import Candidate, judge
+from handshake.domain.errors import EnvironmentProblem, PacketRefused
 from handshake.loop.run import Surroundings
+from handshake.repo.packet_file import read_packet_file
 from handshake.repo.store import ObjectStore
 
 SETTLE_S = 0.1
@@ -109,7 +111,12 @@ class PacketFolder:
         known = self._judged.get(wp_id)
         if known is None or known[0] != (stamp, rest):
             self._objects = self._objects or ObjectStore(self.around.repo, self.around.settings.identity)
-            found = judge(self.around, self._objects, wp_id, self._read(wp_id) if stamp else None)
+            try:
+                found = judge(self.around, self._objects, wp_id, self._read(wp_id) if stamp else None)
+            except PacketRefused as refused:
+                found = judge(self.around, self._objects, wp_id, None)
+                if found.state == "ignore":
+                    found = replace(found, state="refused", why=refused.line())
             known = self._judged[wp_id] = ((stamp, rest), found)
         return known[1]
 
@@ -120,8 +127,8 @@ class PacketFolder:
 
     def _read(self, wp_id: str) -> bytes | None:
         try:
-            return (self.path / f"{wp_id}.md").read_bytes()
-        except OSError:
+            return read_packet_file(self.around.repo.root, f"{self.around.settings.paths.packets}/{wp_id}.md")
+        except EnvironmentProblem:
             return None  # it was taken away meanwhile, or cannot be read yet: the next look sees
 
     def _packets(self) -> Iterator[tuple[str, Stamp]]:

@@ -22,6 +22,7 @@ from handshake.governance.records import synced_board, with_active
 from handshake.governance.refine import check_refinement, refinement_path, template_text
 from handshake.repo.atomic import write_durably
 from handshake.repo.git import Repository
+from handshake.repo.packet_file import refuse_odd_revisions
 
 # these are written or committed after the packet is ready: they do not keep it from being so
 _LATER = ("HSK-BOARD", "HSK-REG", "HSK-STRICT-COMMIT", "HSK-ACT-REGISTRY", "HSK-ACT-AMBIGUOUS", "HSK-ACT-SIGNED")
@@ -150,6 +151,7 @@ def _ready(desk: _Desk) -> ChecklistStep:
 
 def _keeps_from_running(desk: _Desk, packet: Packet) -> list[Finding]:
     folder = desk.repo.root / desk.settings.paths.packets
+    refuse_odd_revisions(desk.repo.root, desk.settings.paths.packets, packet.base_wp_id)
     registry = desk.read(desk.settings.paths.registry)
     text = registry.decode("utf-8", "replace") if registry is not None else None
     found = _errors(activation_findings(packet, folder, desk.settings, text))

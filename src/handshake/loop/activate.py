@@ -9,6 +9,7 @@ from handshake.domain.packet import Packet
 from handshake.domain.packet_text import read_packet
 from handshake.gates.activation import activation_findings
 from handshake.loop.run import Surroundings
+from handshake.repo.packet_file import read_packet_file, refuse_odd_revisions
 
 
 def read_runnable_packet(around: Surroundings, wp_id: str) -> tuple[Packet, bytes]:
@@ -19,15 +20,15 @@ def read_runnable_packet(around: Surroundings, wp_id: str) -> tuple[Packet, byte
     """
     settings = around.settings
     path = str(PurePosixPath(settings.paths.packets) / f"{wp_id}.md")
-    file = around.repo.root / path
-    if not file.is_file():
+    data = read_packet_file(around.repo.root, path)
+    if data is None:
         raise PacketRefused(f"{path} is not there", next_step=f"handshake new {wp_id}")
-    data = file.read_bytes()
     reading = read_packet(data, path)
     registry_file = around.repo.root / settings.paths.registry
     registry = registry_file.read_text(encoding="utf-8", errors="replace") if registry_file.is_file() else None
     findings = [f for f in reading.findings if f.severity == "error"]
     if reading.packet is not None and not findings:
+        refuse_odd_revisions(around.repo.root, settings.paths.packets, reading.packet.base_wp_id)
         found = activation_findings(reading.packet, around.repo.root / settings.paths.packets, settings, registry)
         findings = [f for f in found if f.severity == "error"]
     if reading.packet is None or findings:

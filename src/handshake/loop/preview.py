@@ -10,6 +10,7 @@ from handshake.domain.packet_text import read_packet
 from handshake.domain.settings import ModelConfig
 from handshake.loop.run import Surroundings
 from handshake.loop.start import base_commit_of, make_plan, merged_policy
+from handshake.repo.packet_file import read_packet_file
 
 UNKNOWN_WINDOW = 32_768
 
@@ -22,10 +23,10 @@ def preview_plan(around: Surroundings, wp_id: str) -> Plan:
         JobRefused: a rule is broken.
     """
     path = str(PurePosixPath(around.settings.paths.packets) / f"{wp_id}.md")
-    file = around.repo.root / path
-    if not file.is_file():
+    data = read_packet_file(around.repo.root, path)
+    if data is None:
         raise PacketRefused(f"{path} is not there", next_step=f"handshake new {wp_id}")
-    reading = read_packet(file.read_bytes(), path)
+    reading = read_packet(data, path)
     if reading.packet is None:
         lines = tuple(finding.text() for finding in reading.findings)
         raise PacketRefused(f"{path} cannot be read", findings=lines, next_step=f"handshake check {wp_id}")
