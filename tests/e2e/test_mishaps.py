@@ -9,9 +9,14 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
+from datetime import UTC, datetime
 
 import pytest
 from run_records import BRANCH, TRACK, WP, end_state, tiny_packet
+
+from handshake.repo.git import find_repository
+from handshake.repo.packs import PREFIX
+from handshake.repo.store import ObjectStore
 
 RECORDS = ("job.json", "progress_artifact.json", "run_ledger.json", "mt_definitions.json")
 
@@ -151,6 +156,31 @@ def test_a_rotten_tip_without_a_reflog_is_a_clear_stop(small):
     [line] = [line for line in done.stderr.splitlines() if line.startswith("handshake: ")]
     assert "no commit of" in line and "Next: " in line
     assert (small.root / ".git" / "HEAD").read_bytes() == user
+
+
+def rotted_packs(shop):
+    """Two packs as another packet's run left them, a bit of one flipped since."""
+    objects = ObjectStore(find_repository(shop.root))
+    for number in (1, 2):
+        content = {"x": str(number).encode() * 3000}
+        objects.write_commit(parent=None, base_tree=None, changes=content, message="m", when=datetime.now(UTC))
+    objects.close()
+    pack = min((shop.root / ".git/objects/pack").glob(f"{PREFIX}*.pack"))
+    data = bytearray(pack.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    pack.chmod(0o644)
+    pack.write_bytes(data)
+    return pack
+
+
+def test_a_pack_that_rotted_is_a_warning_and_no_end_of_another_run(small, undisturbed):
+    pack = rotted_packs(small)
+    for _ in range(2):
+        done = small.handshake("run", WP)
+        [said] = [line for line in done.stderr.splitlines() if "packs are not gathered" in line]
+        assert "bad packed object CRC" in said and "Next: git fsck" in said
+        assert pack.exists()
+    assert end_state(small) == undisturbed[0]
 
 
 def test_a_stored_reply_that_was_cut_short_says_which(small):

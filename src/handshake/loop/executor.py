@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 from handshake.domain.canonical import utc_text
-from handshake.domain.errors import JobRefused, PacketRefused, UsageError, WaitsForHuman
+from handshake.domain.errors import HandshakeError, JobRefused, PacketRefused, UsageError, WaitsForHuman
 from handshake.domain.ledger import StepStatus
 from handshake.loop.activate import read_runnable_packet
 from handshake.loop.build_pack import ContextEngine
@@ -81,7 +81,7 @@ def run_packet(around: Surroundings, wp_id: str, *, again: bool = False) -> Run:
             lock.workflow_run_id = run.job.workflow_run_id
             with (
                 closing(SourceIndex(around.repo.state_dir / "context")) as index,
-                _gathered_at_the_end(objects, branch),
+                _gathered_at_the_end(around, objects, branch),
             ):
                 return carry_through(run, lambda run: equip(run, objects, pool, index))
 
@@ -90,21 +90,30 @@ def _finished(run: Run, objects: ObjectStore) -> Run:
     """An ended job, whose WP branch and packs may lack what its process did not live to do. No sandbox is needed."""
     finish(run, CodeSide(workspace_of(run, objects), objects, reply_store(run)))
     objects.close()
-    run.branch.repack()
+    _gather(run.around, run.branch)
     return run
 
 
 @contextmanager
-def _gathered_at_the_end(objects: ObjectStore, branch: TrackingBranch) -> Iterator[None]:
+def _gathered_at_the_end(around: Surroundings, objects: ObjectStore, branch: TrackingBranch) -> Iterator[None]:
     """The run's packs are gathered where it ends, or where it stops at a gate and may wait for days."""
     try:
         yield
     except WaitsForHuman:
         objects.close()
-        branch.repack()
+        _gather(around, branch)
         raise
     objects.close()
-    branch.repack()
+    _gather(around, branch)
+
+
+def _gather(around: Surroundings, branch: TrackingBranch) -> None:
+    """How a run ended is not for its packs to say: one that rotted may be another packet's, and all of them stay."""
+    try:
+        branch.repack()
+    except (HandshakeError, OSError) as error:
+        why = error.what if isinstance(error, HandshakeError) else str(error)
+        around.watcher.note(f"packs are not gathered, all stay as they are: {why}. Next: git fsck --full")
 
 
 def _created(
