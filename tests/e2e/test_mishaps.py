@@ -259,6 +259,39 @@ def test_a_worktree_edited_while_the_run_goes(small, undisturbed):
     assert "left-here" not in small.tree() and "mine" not in small.git("show", f"{BRANCH}:shop/stock.py")
 
 
+def test_the_log_deleted_while_the_run_goes_is_put_back_and_gone_on_with(small, solver, undisturbed):
+    expected, calls = undisturbed
+    before = len(solver.calls())
+    child = small.start("run", WP, HANDSHAKE_FAILPOINT="edit.file:before@1:delay=1500")
+    small.until_reply_stored()
+    lost = small.git("rev-parse", TRACK)
+    small.git("branch", "-D", TRACK)
+    _, err = child.communicate()
+    line = err.splitlines()[-1]
+    assert child.returncode == 1, err
+    assert line.endswith(
+        f"refs/heads/{TRACK} is gone: it was deleted at {lost[:12]}. Next: put it back: git branch {TRACK} {lost}"
+    )
+    refused = small.handshake("run", WP, code=2).stderr.splitlines()[-1]
+    assert f"{BRANCH} holds commits of a run whose log {TRACK} is gone" in refused
+    assert f"git branch {TRACK} COMMIT" in refused and f"handshake run {WP} --again" in refused
+    [dangling] = [row.split()[-1] for row in small.git("fsck", "--no-reflogs").splitlines() if "commit" in row]
+    assert lost in small.git("rev-list", dangling)
+    assert len(solver.calls()) - before == 1
+    small.git("branch", TRACK, lost)
+    small.handshake("run", WP)
+    assert end_state(small) == expected
+    assert len(solver.calls()) - before == calls
+
+
+def test_commits_of_a_run_without_its_log_are_built_on_when_asked_for(small):
+    small.handshake("run", WP)
+    small.git("branch", "-D", TRACK)
+    small.handshake("run", WP, code=2)
+    small.handshake("run", WP, "--again")
+    small.git("rev-parse", "--verify", TRACK)
+
+
 def test_commits_pushed_to_the_wp_branch_from_a_clone(small, tmp_path):
     stop_at(small, "verify.end@2")
     clone = tmp_path / "clone"

@@ -148,6 +148,18 @@ class StaleOwner(HandshakeError):
     code = "HSK-412"
 
 
+class RefGone(StaleOwner):
+    """A branch of the run was deleted under this process; nobody else owns the run. `sha`: where it stood."""
+
+    exit_code = ExitCode.FAILED
+    code = "HSK-410-REF"
+
+    def __init__(self, ref: str, sha: str) -> None:
+        branch = ref.removeprefix("refs/heads/")
+        back = f"git branch {branch} {sha}" if branch != ref else f"git update-ref {ref} {sha}"
+        super().__init__(f"{ref} is gone: it was deleted at {sha[:12]}", next_step=f"put it back: {back}")
+
+
 class InvalidEvent(HandshakeError):
     """An event of unknown id or wrong shape. Contract: `events.md`."""
 

@@ -27,6 +27,7 @@ from handshake.loop.start import (
     merged_policy,
     new_job,
     refuse_denied_commands,
+    refuse_lost_log,
 )
 from handshake.models.chain import ProviderPool, ResolvedLevel, preflight, resolve_chain
 from handshake.models.replies import ReplyStore
@@ -70,6 +71,8 @@ def run_packet(around: Surroundings, wp_id: str, *, again: bool = False) -> Run:
             run = load_run(around, branch)
             if run is not None:
                 leave_lost_tip(run, objects)
+            if run is None and not again:
+                refuse_lost_log(around, branch)
             if run is None or (run.ended and again):
                 run = _created(around, branch, objects, pool, wp_id)
             elif run.ended:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from handshake.domain.artifact import ArtifactHandle, ArtifactKind, handle_for
 from handshake.domain.canonical import committed_json
 from handshake.domain.clock import Clock, IdSource, uuid_from
-from handshake.domain.errors import EnvironmentProblem, StaleOwner, StateCorruption
+from handshake.domain.errors import EnvironmentProblem, RefGone, StaleOwner, StateCorruption
 from handshake.domain.events import Actor, Event
 from handshake.domain.job import ExecutionState, Job, check_pairing
 from handshake.domain.ledger import RunLedger
@@ -155,7 +155,7 @@ class Run:
         """Read the records again, as the branch has them now. What was not published is forgotten."""
         tip = self.branch.tip()
         if tip is None:
-            raise StaleOwner(f"{self.branch.ref} is gone", next_step=f"handshake status {self.job.wp_id}")
+            raise RefGone(self.branch.ref, self.tip or "")
         now = Run.load(self.around, self.branch, self.job.job_id, tip)
         self.job, self.plan, self.progress, self.ledger = now.job, now.plan, now.progress, now.ledger
         self.packet, self.tip, self._journal, self._pending = now.packet, now.tip, now.journal, {}
@@ -165,10 +165,13 @@ class Run:
 
         Raises:
             StaleOwner: it was moved by somebody who is no person with a decision.
+            RefGone: it was deleted.
         """
         tip = self.branch.tip()
         if tip == self.tip:
             return
+        if tip is None and self.tip is not None:
+            raise RefGone(self.branch.ref, self.tip)
         if tip is None or self.tip is None or decisions_added(self.around.repo, self.tip, tip) is None:
             raise StaleOwner(
                 f"{self.branch.ref} is not at {(self.tip or 'nothing')[:12]} any more: another process owns the run",

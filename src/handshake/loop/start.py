@@ -227,6 +227,26 @@ def new_job(
     return run
 
 
+def refuse_lost_log(around: Surroundings, branch: TrackingBranch) -> None:
+    """A WP branch with commits of a run, and no log of it: to start anew on top of them would ask all again.
+
+    Raises:
+        UsageError: so it is.
+    """
+    wp_branch, base = f"feat/{branch.wp_id}", around.repo.branch_tip(around.settings.base_branch)
+    tip = around.repo.branch_tip(wp_branch)
+    if tip is None or base is None:
+        return
+    jobs = around.repo.git.text("log", "--format=%(trailers:key=Handshake-Job,valueonly)", f"{base}..{tip}", "--")
+    if jobs.strip():
+        log = branch.ref.removeprefix("refs/heads/")
+        raise UsageError(
+            f"{wp_branch} holds commits of a run whose log {log} is gone",
+            next_step=f"put it back at its commit (which git fsck --no-reflogs names): git branch {log} COMMIT;"
+            f" or start anew: handshake run {branch.wp_id} --again",
+        )
+
+
 def _start_of_branch(around: Surroundings, wp_branch: str, base: str) -> str:
     tip = around.repo.branch_tip(wp_branch)
     if tip is None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from handshake.config.failpoints import failpoint
-from handshake.domain.errors import EnvironmentProblem, StaleOwner, StateCorruption, UsageError
+from handshake.domain.errors import EnvironmentProblem, RefGone, StaleOwner, StateCorruption, UsageError
 from handshake.domain.settings import Identity
 from handshake.repo.backends import Backend, CliBackend, ObjectVanished, PygitBackend
 from handshake.repo.consolidate import gather_packs
@@ -163,7 +163,7 @@ class ObjectStore:
         """Move a ref from `expected` (None: it must not exist) to `new`; on the disk when this returns.
 
         Raises:
-            StaleOwner: the ref is elsewhere; nothing changed.
+            StaleOwner, RefGone: the ref is elsewhere, or was deleted; nothing changed.
             EnvironmentProblem: its lock stays held, by whom is not known.
         """
         failpoint("ref.update:before")
@@ -200,6 +200,8 @@ class ObjectStore:
             try:
                 self.backend.move_ref(ref, new, expected, stored=stored)
             except RefMoved:
+                if expected is not None and self._repo.ref_target(ref) is None:
+                    raise RefGone(ref, expected) from None
                 raise StaleOwner(
                     f"{ref} is not at {(expected or 'nothing')[:12]} any more: another process owns the run",
                     next_step=f"git log {ref}",
