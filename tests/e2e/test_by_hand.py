@@ -5,10 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from datetime import UTC, datetime
 
 import pytest
 import yaml
 from run_records import BRANCH, TRACK, WP, end_state, tiny_packet
+
+from handshake.domain.clock import SystemClock, SystemIds
+from handshake.domain.errors import UsageError
+from handshake.domain.settings import Settings
+from handshake.loop.decisions import write_decision
+from handshake.loop.recover import load_run
+from handshake.loop.run import Surroundings
+from handshake.repo.git import find_repository
+from handshake.repo.store import TrackingBranch
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX signals")
 
@@ -86,6 +96,18 @@ def test_pause_waits_after_the_step_in_hand_and_pays_nothing_twice(tiny, solver)
     assert len(solver.calls()) - calls == 1
     asked_by, answered_by = (row["decided_by"] for row in decisions(tiny))
     assert asked_by == answered_by == "user@example.org"
+
+
+def test_of_two_who_decide_at_once_the_second_hears_that_the_gate_is_answered(tiny):
+    tiny.configure(levels=1, policy={"pause_points": ["MT-001"]})
+    tiny.handshake("run", WP, code=3)
+    around = Surroundings(find_repository(tiny.root), Settings(), SystemClock(), SystemIds())
+    first, second = (load_run(around, TrackingBranch(around.repo, WP)) for _ in range(2))
+    said = {"decided_at": datetime(2026, 1, 22, tzinfo=UTC)}
+    write_decision(first, "continue", decided_by="one@example.org", **said)
+    with pytest.raises(UsageError, match=f"gate 1 of {WP} is answered already"):
+        write_decision(second, "abort", decided_by="two@example.org", **said)
+    assert [row["decided_by"] for row in decisions(tiny)][-1] == "one@example.org"
 
 
 def decisions(shop):

@@ -91,7 +91,27 @@ def write_decision(
 
     Raises:
         UsageError: the job waits for nothing, the gate is answered already, or the answer does not fit it.
+        StaleOwner: the branch moves too fast to be written.
     """
+    given = {
+        "decision": decision,
+        "decided_by": decided_by,
+        "decided_at": decided_at,
+        "note": run.masked(note),
+        "add_iterations": add_iterations,
+        "add_minutes": add_minutes,
+        "add_tokens": add_tokens,
+        "add_cost": add_cost,
+        "level": level,
+    }
+    try:
+        return _answer(run, given)
+    except StaleOwner:
+        run.reload()  # somebody else answered meanwhile, or the log is gone
+        return _answer(run, given)
+
+
+def _answer(run: Run, given: dict[str, object]) -> HumanDecision:
     wp_id = run.job.wp_id
     if run.job.status is not JobStatus.AWAITING_USER or run.tip is None:
         raise UsageError(
@@ -100,20 +120,7 @@ def write_decision(
     number = run.job.gate_number
     if _is_answered(run):
         raise UsageError(f"gate {number} of {wp_id} is answered already", next_step=f"handshake run {wp_id}")
-    answer = HumanDecision(
-        wp_id=wp_id,
-        job_id=run.job.job_id,
-        number=number,
-        decision=decision,
-        decided_by=decided_by,
-        decided_at=decided_at,
-        note=run.masked(note),
-        add_iterations=add_iterations,
-        add_minutes=add_minutes,
-        add_tokens=add_tokens,
-        add_cost=add_cost,
-        level=level,
-    )
+    answer = HumanDecision.model_validate({"wp_id": wp_id, "job_id": run.job.job_id, "number": number, **given})
     _commit(run, check_decision(answer, run.job, "the decision"))
     return answer
 
