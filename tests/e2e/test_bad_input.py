@@ -380,6 +380,40 @@ def test_a_git_folder_that_cannot_be_written(tiny):
         folder.chmod(mode)
 
 
+@pytest.fixture
+def forbid_writing():
+    """Makes the file system of a folder one that only reads."""
+    places = []
+
+    def forbid(place):
+        if subprocess.run(["mount", "--bind", place, place], capture_output=True, check=False).returncode:
+            pytest.skip("a folder can only be mounted by root")
+        places.append(place)
+        subprocess.run(["mount", "-o", "remount,bind,ro", place], check=True)
+
+    yield forbid
+    for place in places:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts a folder")
+def test_verbs_that_read_do_so_where_nothing_was_ever_written(tiny, forbid_writing):
+    forbid_writing(tiny.root)
+    assert "no runs yet" in tiny.handshake("status").stdout
+    for args in (("plan", WP), ("check",), ("jobs",), ("events",), ("config", "show"), ("hooks", "status")):
+        tiny.handshake(*args)
+    assert "has no run yet" in tiny.handshake("log", WP, code=2).stderr
+    assert ". Next: " in tiny.handshake("run", WP, code=7).stderr.splitlines()[-1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts a folder")
+def test_verbs_that_read_do_so_where_nothing_can_be_written_any_more(tiny, forbid_writing):
+    tiny.handshake("run", WP)
+    forbid_writing(tiny.root)
+    for args in (("status",), ("status", WP), ("jobs",), ("log", WP), ("show", WP), ("diff", WP), ("events",)):
+        tiny.handshake(*args)
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [

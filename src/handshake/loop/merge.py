@@ -68,7 +68,8 @@ def conflicts_of(repo: Repository, base: str, tip: str) -> tuple[str, ...] | Non
     """The files that a merge would leave in conflict, or None where git cannot merge without a checkout."""
     if git_version() < MERGES_ALONE:
         return None
-    with tempfile.TemporaryDirectory(prefix="merge-", dir=repo.state_dir) as scratch:
+    own = repo.state_dir
+    with tempfile.TemporaryDirectory(prefix="merge-", dir=own if os.access(own, os.W_OK) else None) as scratch:
         places = {
             "GIT_OBJECT_DIRECTORY": scratch,
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": os.fspath(repo.common_dir / "objects"),

@@ -10,6 +10,7 @@ repository is one guard, and a second file beside it would be a second door.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Git", "GitFailed", "GitResult", "Repository", "TreeView", "find_repository", "git_version"]
 
 OLDEST_GIT = (2, 30)
+_MAY_NOT_WRITE = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 # A worktree may hold planted files and its configuration planted commands: none of them runs.
 _ALWAYS = (
@@ -317,9 +319,16 @@ class Repository:
 
     @property
     def state_dir(self) -> Path:
-        """`<git folder>/handshake`, made on demand: what is local to this clone and never pushed."""
+        """`<git folder>/handshake`, made on demand: what is local to this clone and never pushed.
+
+        Where nothing may be written it is only named: who reads finds nothing in it, who writes is told there.
+        """
         path = self.common_dir / "handshake"
-        path.mkdir(exist_ok=True)
+        try:
+            path.mkdir(exist_ok=True)
+        except OSError as error:
+            if error.errno not in _MAY_NOT_WRITE:
+                raise
         return path
 
     @cached_property
