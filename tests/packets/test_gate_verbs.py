@@ -99,6 +99,14 @@ def test_what_cannot_be_judged_leaves_with_2(work, run) -> None:
     assert "there is no packet" in run("pre-work", "WP-9-No-v1", code=2)
 
 
+def test_pre_work_asks_for_the_signed_commit_that_a_run_asks_for(work, run) -> None:
+    run("packet", "fix", WP)
+    work.git("commit", "-qm", "the template", "--", PATH)
+    assert "pre-work passes" in run("pre-work", WP)
+    work.write(".handshake/config.yaml", "governance: {signed_commits: true}\n")
+    assert "HSK-ACT-SIGNED" in run("pre-work", WP, code=1)
+
+
 def test_a_range_up_to_the_head_of_a_wp_branch_is_for_its_packet(work, run) -> None:
     work.git("commit", "-qm", "work")
     assert "src/app.py has no manifest block" in run("post-work", "--range", "main..HEAD", code=1)

@@ -57,6 +57,10 @@ def pre_work(
     if strict:
         refinement = f"{settings.paths.refinements}/{wp_id}.md"
         findings += committed_findings(around.repo, (path, refinement))
+    if settings.governance.signed_commits:
+        from handshake.gates.activation import commit_findings
+
+        findings += commit_findings(path, around.repo.root / path)
     _record(around, wp_id, "pre_work", findings)
     show_verdict("pre-work", findings, as_json=as_json, wp_id=wp_id)
 

@@ -46,12 +46,11 @@ def activation_findings(packet: Packet, folder: Path, settings: Settings, regist
         findings += phase_findings(read_packet(data, packet.path).lines, packet.path, manifest_is_evidence=False)
     if not packet.is_stub:
         findings += _revision_findings(packet, folder, registry_text)
-    remarks = Remarks(packet.path)
     if settings.governance.mode == "strict" and not packet.is_stub:
         findings = _with_strict(findings, packet, file, settings)
     if settings.governance.signed_commits:
-        _remark_on_commit(packet, file, remarks)
-    return findings + remarks.findings
+        findings += commit_findings(packet.path, file)
+    return findings
 
 
 def _with_strict(findings: list[Finding], packet: Packet, file: Path, settings: Settings) -> list[Finding]:
@@ -114,15 +113,21 @@ def _other_revisions(packet: Packet, folder: Path) -> list[str]:
     return others
 
 
-def _remark_on_commit(packet: Packet, file: Path, remarks: Remarks) -> None:
+def commit_findings(path: str, file: Path) -> list[Finding]:
+    """Whether the packet as it stands is committed, by a commit with a signature that git verifies.
+
+    Raises:
+        EnvironmentProblem: git cannot be asked.
+    """
     from handshake.repo.git import find_repository
 
+    remarks = Remarks(path)
     repo = find_repository(file.parent, libgit2=False)  # the daemon asks this, and stays small
     head = repo.resolve("HEAD")
-    if head is None or repo.tree(head).read(packet.path) != file.read_bytes():
+    if head is None or repo.tree(head).read(path) != file.read_bytes():
         remarks.error("HSK-ACT-SIGNED", None, "the packet as it stands is not committed", "git commit -S it")
-        return
-    commit = repo.git.text("log", "-1", "--format=%H", head, "--", f":(top,literal){packet.path}")
+        return remarks.findings
+    commit = repo.git.text("log", "-1", "--format=%H", head, "--", f":(top,literal){path}")
     if repo.git.run("verify-commit", commit, check=False).code != 0:
         remarks.error(
             "HSK-ACT-SIGNED",
@@ -130,6 +135,7 @@ def _remark_on_commit(packet: Packet, file: Path, remarks: Remarks) -> None:
             f"the packet's last commit {commit[:12]} has no signature that git verifies",
             f"git verify-commit {commit[:12]}",
         )
+    return remarks.findings
 
 
 def find_active_packets(root: Path, settings: Settings) -> tuple[ActivePacket, ...]:
