@@ -215,12 +215,37 @@ def test_a_block_in_another_case_or_for_an_unchanged_file_is_refused(project) ->
 
 def test_links_must_resolve(project) -> None:
     edit_app(project)
+    project.write("docs/evidence/a b.txt", "x")
+    project.write("docs/task_packets/near.txt", "x")
+    project.git("add", "-A")
+    project.git("commit", "-qm", "evidence on the base")
+    project.git("checkout", "-q", "-B", "feat/WP-1-Demo-v1")
+    project.git("branch", "-qf", "main")
+    project.write("src/app.py", project.read("src/app.py") + b"more\n")
     finish(project)
     for line, fine in (
         ("- **Spec Target Resolved**: docs/SPEC_CURRENT.md -> docs/spec.md", False),
         ("- See [the log](docs/log.txt#L3)", False),
         ("- **Artifacts**: `src/app.py`, `lib/`", True),
         ("- See [the site](https://example.org/x)", True),
+        ("- See [it](//example.org/x), [above](#validation) or <mailto:a@example.org>", True),
+        ("- [log](../evidence/none.txt)", False),
+        ("- [log](../evidence/a%20b.txt), [log](/docs/evidence/a%20b.txt), [log](docs/evidence/a%20b.txt)", True),
+        ("- [log](near.txt), [log](./near.txt#L3), [log](/docs/task_packets/near.txt), [all](../evidence/)", True),
+        ("- [log](/evidence/none.txt)", False),
+        ("- [log](/near.txt)", False),
+        ("- [log](../../../near.txt)", False),
+        ("- [l](<evidence/none.txt>)", False),
+        ("- [l](<docs/evidence/a b.txt>)", True),
+        ('- [l](evidence/none.txt "title")', False),
+        ('- [l](near.txt "title"), ![l](near.txt)', True),
+        ("- ![l](evidence/none.png)", False),
+        ("- [l](docs/evidence/none%20b.txt)", False),
+        ("- the [log][1]\n\n[1]: evidence/none.txt", False),
+        ("- the [log]\n\n[log]: <near.txt> 'title'", True),
+        ("- **Evidence**: [log](../evidence/a%20b.txt)", True),
+        ("- **Evidence**: [log](../evidence/none.txt)", False),
+        ("<fill this in>\n[log](evidence/none.txt)", False),
     ):
         text = project.read(project.packet_path)
         project.write(project.packet_path, text.rstrip(b"\n") + b"\n\n" + line.encode() + b"\n")

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 # HTML blocks whose content is not text to a reader; comments are cut out by themselves
 _HIDDEN = re.compile(rb"<(?:\?|![A-Za-z\[]|(?:pre|script|style|textarea)\b)", re.IGNORECASE)
+_INLINE_LINK = re.compile(r"\]\(([^()\s]+)\)")
 _HTML_KIND = "HtmlBlock"
 
 
@@ -55,6 +56,28 @@ def read_structure(texts: list[str]) -> Structure:
     # a lone CR would end a line to the parser and not to us
     text = "\n".join(texts).replace("\r", " ")
     return _Reader(text, texts).read(pyromark.events_with_range(text))
+
+
+def read_links(texts: list[str]) -> list[tuple[str, int]]:
+    """Where the links and images of some lines lead, as written, with the 0-based line of each.
+
+    What a renderer takes for HTML counts as text: `<fill this in>` would hide the links below it.
+    """
+    import pyromark
+
+    text = "\n".join(texts).replace("\r", " ")
+    starts = [0, *accumulate(len(line.encode("utf-8", "surrogatepass")) + 1 for line in texts)]
+    found: list[tuple[str, int]] = []
+    for event, place in pyromark.events_with_range(text):
+        if not isinstance(event, dict):
+            continue
+        line = bisect_right(starts, place["start"]) - 1
+        tag: Any = event.get("Start")
+        link = (tag.get("Link") or tag.get("Image")) if isinstance(tag, dict) else None
+        if link and link["link_type"] not in ("Autolink", "Email"):
+            found.append((link["dest_url"], line))
+        found += [(dest, line) for dest in _INLINE_LINK.findall(str(event.get("Html", "")))]
+    return found
 
 
 class _Reader:

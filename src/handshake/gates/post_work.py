@@ -68,7 +68,8 @@ def post_work(
         # a commit of the packet alone is how a scope comes to be signed
         signed = signed_before(repo, old, new, reading.packet, remarks) if work else Signed()
         moved = (_named(repo, base), _named(repo, head)) != (old, new)
-        broken = broken_links(repo, new, reading.lines) if reading.packet.manifest else ()
+        folder = packet_path.rpartition("/")[0]
+        broken = broken_links(repo, new, reading.lines, folder) if reading.packet.manifest else ()
         remarks.findings += judge_changes(work, reading.packet, signed, broken=broken, moved=moved)
     return sorted(remarks.findings, key=lambda f: (f.severity, f.file, f.line or 0, f.code, f.what))
 
