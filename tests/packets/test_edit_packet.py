@@ -86,6 +86,29 @@ def test_a_block_is_replaced_where_it_stands_and_the_others_stay(finished: bytes
     assert changed(before, after) == [b"-- **Line Delta**: 4\r\n", b"+- **Line Delta**: 9\r\n"]
 
 
+@pytest.mark.parametrize("dress", [bytes, dressed])
+def test_lines_of_a_person_inside_a_block_stay(finished: bytes, dress) -> None:
+    lines = finished.split(b"\n")
+    at = next(number for number, line in enumerate(lines) if line.startswith(b"- **End**"))
+    mine = [b"  a remark: looked at twice", b"<!-- two", b"lines -->", b"", b"  ```", b"  - **Start**: 9", b"  ```"]
+    lines[at] += b"  <!-- see the log: Append-only -->"
+    lines[at + 1 : at + 1] = mine
+    before = dress(b"\n".join(lines))
+    packet = read_packet(before, "x").packet
+    assert packet is not None
+    assert with_manifest(before, packet.manifest) == before
+    first = packet.manifest[0]
+    after = with_manifest(before, [replace(first, end=77, line_delta=9)])
+    assert [row[:1] for row in changed(before, after)] == [b"-", b"+", b"-", b"+"]
+    assert b"- **End**: 77  <!-- see the log: " in after
+    gone = with_manifest(before, [], drop=[first.target_file])
+    assert all(line in gone for line in mine)
+    assert first.target_file not in [e.target_file for e in read_packet(gone, "x").packet.manifest]
+    several = with_manifest(before, [first, replace(first, start=first.end + 1, end=first.end + 2)])
+    assert read_packet(several, "x").packet.manifest[:2] != packet.manifest[:2]
+    assert all(several.count(line) == before.count(line) for line in mine if line)
+
+
 def test_a_new_block_follows_the_last_and_a_dropped_one_goes(finished: bytes) -> None:
     after = with_manifest(finished, [entry("src/new.py")], drop=["tides/data.csv"])
     packet = read_packet(after, "x").packet

@@ -12,7 +12,7 @@ from handshake.domain.errors import PacketRefused
 from handshake.domain.packet import ManifestEntry
 from handshake.domain.packet_fields import deciding_status, status_lines
 from handshake.domain.packet_lines import SECTIONS, PacketLines, read_lines
-from handshake.domain.packet_manifest import ManifestBlock, block_text, manifest_blocks
+from handshake.domain.packet_manifest import PARTS, ManifestBlock, block_text, manifest_blocks
 
 _STATUS = re.compile(
     rb"^(?P<head>[^:]*:[ \t]*\**[ \t]*)(?P<value>[^\r\n]*?)(?P<tail>[ \t]*\**[ \t]*)(?P<end>\r?\n?)$"
@@ -40,7 +40,8 @@ def with_manifest(data: bytes, entries: Iterable[ManifestEntry], drop: Collectio
     """The packet with these entries as blocks under VALIDATION; blocks of other files stay to the byte.
 
     The blocks of one file stand where its first one stood; new ones follow the last block. A template block
-    gives way to the first new one. Blocks of the files in `drop` are taken out.
+    gives way to the first new one. Blocks of the files in `drop` are taken out. Of a block that gives way or goes,
+    the lines that are none of its own stay: somebody wrote them.
     """
     wanted: dict[str, list[ManifestEntry]] = {}
     for entry in entries:
@@ -48,30 +49,63 @@ def with_manifest(data: bytes, entries: Iterable[ManifestEntry], drop: Collectio
     lines = read_lines(data)
     blocks = manifest_blocks(lines)
     newline = lines.newline()
-    pending = {path: _encoded(rows, newline) for path, rows in wanted.items()}
+    pending = dict(wanted)
     new_files = [path for path in wanted if all(block.is_template or block.target != path for block in blocks)]
     out: list[bytes] = []
     position = 0
     for block in blocks:
-        text: bytes | None = None
+        rows: list[ManifestEntry] | None = None
         if block.is_template and new_files:
-            text = pending.pop(new_files.pop(0))
+            rows = pending.pop(new_files.pop(0))
         elif not block.is_template and block.target in wanted:
-            text = pending.pop(block.target, b"")
+            rows = pending.pop(block.target, [])
         elif not block.is_template and block.target in drop:
-            text = b""
-        if text is None:
+            rows = []
+        if rows is None:
             continue
+        text = _in_place_of(lines, block, rows)
         out += [*lines.raw[position : block.start], text]
         position = _end_with_blank(lines, block) if not text else block.end
     edited = b"".join([*out, *lines.raw[position:]])
-    rest = [pending[path] for path in new_files]
+    rest = [_encoded(pending[path], newline) for path in new_files]
     return _append_blocks(edited, rest) if rest else edited
 
 
 def _encoded(entries: Sequence[ManifestEntry], newline: bytes) -> bytes:
     blocks = [newline.join(line.encode("utf-8") for line in block_text(entry)) + newline for entry in entries]
     return newline.join(blocks)
+
+
+def _in_place_of(lines: PacketLines, block: ManifestBlock, entries: Sequence[ManifestEntry]) -> bytes:
+    """The entries as text, the first one with the remarks of the block that it replaces, each behind its own line."""
+    remarks: dict[str, list[bytes]] = {}
+    tails: dict[str, bytes] = {}
+    part = PARTS[0]
+    for number in range(block.start, block.end):
+        own = block.own.get(number)
+        if own is None:
+            remarks.setdefault(part, []).append(lines.raw[number])
+        elif own in PARTS:
+            part = own
+            tails.setdefault(part, _hidden_tail(lines, number))
+    if not entries:
+        return b"".join(raw for raws in remarks.values() for raw in raws if raw.strip())
+    newline = lines.newline()
+    text = b""
+    for part, line in zip(PARTS, block_text(entries[0]), strict=True):
+        text += line.encode("utf-8") + tails.get(part, b"") + newline + b"".join(remarks.get(part, ()))
+    return text + (newline + _encoded(entries[1:], newline) if entries[1:] else b"")
+
+
+def _hidden_tail(lines: PacketLines, number: int) -> bytes:
+    """The comment that ends a line, with the blanks before it, as it stands."""
+    text, live = lines.texts[number], lines.live[number]
+    tail = text[len(live) :]
+    if not tail.strip() or not live or not text.startswith(live):
+        return b""
+    # a line that is not UTF-8 was read byte by byte
+    size = len(tail) if number in lines.not_utf8 else len(tail.encode("utf-8"))
+    return lines.raw[number].rstrip(b"\r\n")[-size:]
 
 
 def _end_with_blank(lines: PacketLines, block: ManifestBlock) -> int:

@@ -29,6 +29,8 @@ GATE_CODES: Mapping[str, str] = {
 NO_FILE_SHA1 = "0" * 40
 
 FIELDS = ("Target File", "Start", "End", "Line Delta", "Pre-SHA1", "Post-SHA1", "Gates Passed")
+# what the lines of a block are, in order
+PARTS = (*(re.sub(r"[ -]", "_", label.lower()) for label in FIELDS), *GATE_CODES)
 
 _FIELD = re.compile(
     r"^[ \t]*+(?:[-*+][ \t]++)?\**[ \t]*(Target[ _-]File|Start|End|Line[ _-]Delta|Pre[ _-]SHA-?1|Post[ _-]SHA-?1|"
@@ -42,13 +44,17 @@ _SHA1 = re.compile(r"^[0-9a-fA-F]{40}$")
 
 @dataclass
 class ManifestBlock:
-    """One block as it stands: 0-based lines [start, end), raw field values with their lines."""
+    """One block as it stands: 0-based lines [start, end), raw field values with their lines.
+
+    `own` names the field or the box of each line that is the block's; the others are somebody's remarks.
+    """
 
     start: int
     end: int
     values: dict[str, tuple[str, int]] = field(default_factory=dict)
     boxes: dict[str, bool] = field(default_factory=dict)
     twice: list[tuple[str, int]] = field(default_factory=list)
+    own: dict[int, str] = field(default_factory=dict)
 
     @property
     def target(self) -> str:
@@ -79,6 +85,7 @@ def manifest_blocks(lines: PacketLines) -> list[ManifestBlock]:
                     if name in current.values:
                         current.twice.append((name, number))
                     current.values.setdefault(name, (_bare(found.group(2)), number))
+                    current.own[number] = name
                     current.end = number + 1
             elif current is not None:
                 box = _BOX.match(text)
@@ -87,6 +94,7 @@ def manifest_blocks(lines: PacketLines) -> list[ManifestBlock]:
                     if gate in current.boxes:
                         current.twice.append((gate, number))
                     current.boxes.setdefault(gate, box.group(1) != " ")
+                    current.own[number] = gate
                     current.end = number + 1
     return blocks
 
@@ -136,8 +144,7 @@ def read_manifest(lines: PacketLines, path: str) -> tuple[tuple[ManifestEntry, .
 
 def _problems(block: ManifestBlock) -> list[tuple[str, int]]:
     problems = [(f"{name} stands twice", line) for name, line in block.twice]
-    for label in FIELDS[:-1]:
-        name = re.sub(r"[ -]", "_", label.lower())
+    for label, name in zip(FIELDS[:-1], PARTS, strict=False):
         value, line = block.values.get(name, ("", block.start))
         if name not in block.values:
             problems.append((f"{label} is missing", block.start))
@@ -152,7 +159,7 @@ def _problems(block: ManifestBlock) -> list[tuple[str, int]]:
 
 
 def block_text(entry: ManifestEntry) -> list[str]:
-    """The lines of one block. A box is ticked where `entry.gates` says so."""
+    """The lines of one block, as `PARTS` names them. A box is ticked where `entry.gates` says so."""
     return [
         f"- **Target File**: {_quoted(entry.target_file)}",
         f"- **Start**: {entry.start}",
