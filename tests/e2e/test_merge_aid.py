@@ -178,6 +178,21 @@ def test_an_open_change_that_stops_the_merge_is_said_before(finished):
     assert finished.json("status", WP)["runs"][0]["merge"] == "merged"
 
 
+def test_a_packet_that_is_not_the_one_that_was_run_is_said(shop, solver):
+    shop.borrow(solver)
+    shop.configure(levels=1)
+    packet = shop.drop(tiny_packet)
+    whole = packet.read_text()
+    shop.handshake("run", WP)
+    assert shop.json("status", WP)["runs"][0]["packet_changed"] == []
+    packet.write_text(whole.replace("Ready for Dev", "Done"))  # asks for no other work
+    assert shop.json("status", WP)["runs"][0]["packet_changed"] == []
+    packet.write_text(whole.replace("### DONE_MEANS\n", "### DONE_MEANS\n- The shop is never closed.\n"))
+    for command in (("status",), ("status", WP), ("run", WP)):
+        [said] = [line for line in shop.handshake(*command).stdout.splitlines() if "is not what was run" in line]
+        assert said.endswith(f"DONE_MEANS changed since. To run it as it is now: handshake run {WP} --again")
+
+
 def test_what_goes_on_is_not_cleaned(shop, solver):
     shop.borrow(solver)
     shop.configure(levels=1, policy={"pause_points": ["MT-001"]})

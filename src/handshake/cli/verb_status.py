@@ -152,8 +152,10 @@ def describe(run: Run, *, try_merge: bool = False) -> dict[str, Any]:
     """A run for people and machines. `try_merge`: see whether its branch would merge without conflicts."""
     from handshake.domain.progress import use_by_level
     from handshake.loop.merge import merge_state
+    from handshake.loop.packet_changed import changed_parts
 
     merge = merge_state(run.around.repo, run.job, try_it=try_merge)
+    changed = changed_parts(run) if remote_of(run) is None else ()
     job, progress = run.job, run.progress
     rows = [row for entry in progress.micro_tasks for row in entry.iterations]
     state = progress.current_state
@@ -190,8 +192,18 @@ def describe(run: Run, *, try_merge: bool = False) -> dict[str, Any]:
         "merge": merge.state,
         "conflicts": merge.conflicts,
         "in_the_way": merge.in_the_way,
-        "next": next_commands(run, merge),
+        "packet_changed": changed,
+        "next": [*_on_changed_packet(run, changed), *next_commands(run, merge)],
     }
+
+
+def _on_changed_packet(run: Run, changed: tuple[str, ...]) -> list[str]:
+    """That the packet on the disk is not the one that was run, and how that one is run."""
+    if not changed:
+        return []
+    wp, what = run.job.wp_id, f"{run.job.workspace.packet_path} is not what was run: {', '.join(changed)} changed"
+    again = f"handshake run {wp} --again" if run.ended else f"handshake cancel {wp}, then handshake run {wp} --again"
+    return [f"beware: {what} since. To run it as it is now: {again}"]
 
 
 def _spent(rows: tuple[IterationRecord, ...]) -> dict[str, Any]:
