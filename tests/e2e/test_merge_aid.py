@@ -178,6 +178,18 @@ def test_an_open_change_that_stops_the_merge_is_said_before(finished):
     assert finished.json("status", WP)["runs"][0]["merge"] == "merged"
 
 
+def test_a_staged_file_that_the_branch_does_not_touch_stops_the_merge_too(finished):
+    (finished.root / "elsewhere.txt").write_text("does not matter\n")
+    finished.git("add", "elsewhere.txt")
+    row = finished.json("status", WP)["runs"][0]
+    assert row["in_the_way"] == ["elsewhere.txt"]
+    assert row["next"][0].startswith("beware: commit or stash first") and "elsewhere.txt" in row["next"][0]
+    with pytest.raises(subprocess.CalledProcessError):
+        follow(finished)  # so it is
+    finished.git("reset", "-q")
+    follow(finished)
+
+
 def test_a_packet_that_is_not_the_one_that_was_run_is_said(shop, solver):
     shop.borrow(solver)
     shop.configure(levels=1)

@@ -20,7 +20,7 @@ MERGES_ALONE = (2, 38, 0)
 class MergeState:
     """How far a WP branch is from the base branch. `conflicts` is None where it was not asked or git cannot say.
 
-    `in_the_way`: files with changes of yours that are not committed, which git will not merge over.
+    `in_the_way`: files with changes of yours that are staged, or that git will not merge over.
     """
 
     state: Literal["unfinished", "ready", "merged", "gone"]
@@ -58,10 +58,14 @@ def merge_state(repo: Repository, job: Job, *, try_it: bool = False) -> MergeSta
 
 
 def not_committed(repo: Repository, base: str, tip: str) -> set[str]:
-    """The files of the merge that the user's checkout holds otherwise than its head does, or untracked."""
+    """The files of the merge that the user's checkout holds otherwise than its head does, or untracked.
+
+    And whatever is staged: git merges into no index that differs from the head, whichever files the branch touches.
+    """
     touched = set(repo.git.names("diff", "--name-only", "--no-renames", "-z", f"{base}...{tip}"))
     rows = repo.git.names("status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=all")
-    return touched & {row[3:] for row in rows}
+    staged = {row[3:] for row in rows if row[0] not in " ?!"}
+    return staged | touched & {row[3:] for row in rows}
 
 
 def conflicts_of(repo: Repository, base: str, tip: str) -> tuple[str, ...] | None:
