@@ -346,6 +346,8 @@ def test_the_disk_is_full_at_every_place(solver, make_shop, small_disk, undistur
         assert "Next: " in done.stderr.splitlines()[-1], done.stderr
         assert shop.user_state() == user
         shop.git("fsck", "--strict")
+        # what is said of a gate is true
+        assert ("hard gate: resource_exhausted" in done.stderr) == (done.returncode == 3), done.stderr
         if done.returncode == 3:  # enough was left to publish a gate, and nothing more
             assert "resource_exhausted" in done.stderr
             shop.handshake("decide", WP, "continue")

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from handshake.config.failpoints import failpoint
 from handshake.domain.canonical import hash_of
-from handshake.domain.errors import ModelFailed
+from handshake.domain.errors import ModelFailed, ResourceExhausted
 from handshake.domain.microtask import MicroTaskDefinition
 from handshake.domain.modelcall import ModelReply
 from handshake.loop.equipment import Equipment
 from handshake.loop.prepare import Prepared
-from handshake.loop.run import Run
+from handshake.loop.run import Run, Surroundings
 from handshake.models.replies import ReplyStore
 
 TIMEOUT_ATTEMPTS = 3
+KEEP_WAITS_S = (1.0, 4.0, 10.0, 15.0)
+
+
+class ReplyNotKept(ResourceExhausted):
+    """A reply is lost, after long enough a wait: to go on at once would only pay for the next one."""
 
 
 def stored_reply(replies: ReplyStore, prepared: Prepared) -> ModelReply | None:
@@ -75,6 +80,26 @@ def _call(run: Run, equipment: Equipment, mt: MicroTaskDefinition, prepared: Pre
                 continue
             raise
         failpoint("model.call:after")
-        equipment.replies.put(reply)
+        keep_reply(run.around, equipment.replies, reply)
         return reply
     raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def keep_reply(around: Surroundings, replies: ReplyStore, reply: ModelReply) -> None:
+    """Store a reply. It was paid for: while the disk is full it is held on to, for as long as a person may need.
+
+    Raises:
+        ReplyNotKept: the disk stayed full.
+    """
+    for wait_s in KEEP_WAITS_S:
+        try:
+            replies.put(reply)
+        except ResourceExhausted as shortage:
+            around.watcher.note(f"{shortage.what}; the reply is held in memory, trying again in {wait_s:g} s")
+            around.clock.sleep(wait_s)
+        else:
+            return
+    try:
+        replies.put(reply)
+    except ResourceExhausted as shortage:
+        raise ReplyNotKept(shortage.what, next_step=shortage.next_step) from shortage

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from handshake.domain.decision import GateReason
 from handshake.domain.errors import ResourceExhausted
+from handshake.domain.events import Event
 from handshake.domain.states import PHASE_TRANSITIONS, JobStatus, Phase
+from handshake.loop.call import ReplyNotKept
 from handshake.loop.controller import carry_on
 from handshake.loop.equipment import Equipment
 from handshake.loop.escalate import stop_for_human
 from handshake.loop.human import answer_or_wait
 from handshake.loop.recover import load_run
-from handshake.loop.run import Run
+from handshake.loop.run import NobodyWatches, Run
 
 WAITS_S = (0.5, 2.0)
 
@@ -25,22 +28,20 @@ def carry_through(run: Run, equip: Callable[[Run], Equipment]) -> Run:
         ResourceExhausted: not even the gate could be published; nothing but time is lost.
         EnvironmentProblem, StaleOwner: as `carry_on`.
     """
-    for wait_s in WAITS_S:
+    waits = list(WAITS_S)
+    while True:
         try:
             carry_on(run, equip(run))
         except (ResourceExhausted, MemoryError) as shortage:
+            if not waits or isinstance(shortage, ReplyNotKept):
+                _stop_at_gate(_as_published(run), _said(shortage))
+                raise
+            wait_s = waits.pop(0)
             run.around.watcher.note(f"{_said(shortage)}; trying again in {wait_s:g} s")
             run.around.clock.sleep(wait_s)
             run = _as_published(run)
         else:
             return run
-    try:
-        carry_on(run, equip(run))
-    except (ResourceExhausted, MemoryError) as shortage:
-        run = _as_published(run)
-        _stop_at_gate(run, _said(shortage))
-        raise
-    return run
 
 
 def _said(shortage: ResourceExhausted | MemoryError) -> str:
@@ -64,6 +65,26 @@ def _stop_at_gate(run: Run, why: str) -> None:
         return
     index = run.job.execution_state.current_mt_index
     mt_id = run.plan.order[index] if index < len(run.plan.order) else None
-    stop_for_human(run, GateReason.RESOURCE_EXHAUSTED, {"why": why}, mt_id=mt_id)
-    run.publish(f"{run.job.wp_id} stops at a hard gate: resource_exhausted", Decision="hard_gate")
+    watcher = _SaysLater()
+    told, run.around = run.around.watcher, replace(run.around, watcher=watcher)
+    try:
+        stop_for_human(run, GateReason.RESOURCE_EXHAUSTED, {"why": why}, mt_id=mt_id)
+        run.publish(f"{run.job.wp_id} stops at a hard gate: resource_exhausted", Decision="hard_gate")
+    except (ResourceExhausted, MemoryError):
+        told.note("no hard gate could be recorded either: the run stands where it last published")
+        raise
+    run.around = replace(run.around, watcher=told)
+    for event in watcher.events:
+        told.event(event)
     answer_or_wait(run)
+
+
+class _SaysLater(NobodyWatches):
+    """Holds back what it is shown: a gate that could not be published is none."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def event(self, event: Event) -> None:
+        """An event, for later."""
+        self.events.append(event)

@@ -47,7 +47,6 @@ class ReplyStore:
     def put(self, reply: ModelReply) -> None:
         """Store a reply so that it survives a power cut. Storing it again changes nothing."""
         failpoint("reply.store:before")
-        self.directory.mkdir(parents=True, exist_ok=True)
         # not the canonical form: that normalises text, and a reply is kept letter for letter
         text = json.dumps(
             reply.model_dump(mode="json", exclude_none=True), ensure_ascii=False, sort_keys=True, indent=1
