@@ -158,6 +158,31 @@ def test_a_rotten_tip_without_a_reflog_is_a_clear_stop(small):
     assert (small.root / ".git" / "HEAD").read_bytes() == user
 
 
+def test_a_file_of_the_tip_that_rotted_names_the_last_commit_that_can_be_read(small, solver, undisturbed):
+    expected, calls = undisturbed
+    before = len(solver.calls())
+    stop_at(small, "verify.end@2")
+    good = small.git("rev-parse", TRACK)
+    job = small.git("ls-tree", "--name-only", f"{TRACK}:jobs")
+    chunk = small.git("ls-tree", "--name-only", f"{TRACK}:jobs/{job}/events").splitlines()[-1]
+    whole = small.bytes_of(f"{TRACK}:jobs/{job}/events/{chunk}")
+    commit_on_track(small, {f"events/{chunk}": whole + b"\n"})
+    lost = small.git("rev-parse", TRACK)
+    blob = small.git("rev-parse", f"{TRACK}:jobs/{job}/events/{chunk}")
+    loose = small.root / ".git" / "objects" / blob[:2] / blob[2:]
+    loose.chmod(0o644)
+    loose.write_bytes(loose.read_bytes()[:-5] + b"12345")
+    advice = f"git update-ref refs/heads/{TRACK} {good} {lost[:12]}"
+    for verb in ("run", "recover"):
+        line = small.handshake(verb, WP, code=1).stderr.splitlines()[-1]
+        assert f"can be read whole up to {good}" in line and advice in line, line
+    assert small.git("rev-parse", TRACK) == lost  # nothing is moved unasked
+    small.git(*advice.split()[1:])
+    small.handshake("run", WP)
+    assert end_state(small) == expected
+    assert len(solver.calls()) - before == calls
+
+
 def rotted_packs(shop):
     """Two packs as another packet's run left them, a bit of one flipped since."""
     objects = ObjectStore(find_repository(shop.root))

@@ -19,7 +19,7 @@ from handshake.loop.code_branch import finish, rebuild
 from handshake.loop.equipment import CodeSide
 from handshake.loop.executor import reply_store, workspace_of
 from handshake.loop.human import ends_by_hand, follow_answer, follow_request, request_of
-from handshake.loop.recover import leave_lost_tip, load_run, recover
+from handshake.loop.recover import leave_lost_tip, load_run, names_last_whole, recover
 from handshake.loop.run import Run, Surroundings
 from handshake.repo.locks import RunLock, living_owner, read_heartbeat
 from handshake.repo.store import ObjectStore, TrackingBranch, clear_stale_ref_lock
@@ -44,7 +44,8 @@ def owned(around: Surroundings, wp_id: str) -> Iterator[tuple[Run, CodeSide]]:
             raise UsageError(f"{wp_id} has no run yet", next_step=f"handshake run {wp_id}")
         leave_lost_tip(run, objects)
         lock.workflow_run_id = run.job.workflow_run_id
-        yield run, CodeSide(workspace_of(run, objects), objects, reply_store(run))
+        with names_last_whole(branch):
+            yield run, CodeSide(workspace_of(run, objects), objects, reply_store(run))
 
 
 def recover_packet(around: Surroundings, wp_id: str) -> Run:

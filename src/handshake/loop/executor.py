@@ -18,7 +18,7 @@ from handshake.loop.human import ends_by_hand
 from handshake.loop.packet_events import record_packet
 from handshake.loop.preview import UNKNOWN_WINDOW
 from handshake.loop.recorded_replies import RecordedReplies
-from handshake.loop.recover import leave_lost_tip, load_run, recover, unborn_job
+from handshake.loop.recover import leave_lost_tip, load_run, names_last_whole, recover, unborn_job
 from handshake.loop.run import Run, Surroundings
 from handshake.loop.shortage import carry_through
 from handshake.loop.start import (
@@ -67,7 +67,7 @@ def run_packet(around: Surroundings, wp_id: str, *, again: bool = False) -> Run:
         objects.clear_left_packs()
         clear_left_folders()
         clear_left_groups()
-        with shared(around, branch):
+        with shared(around, branch), names_last_whole(branch):
             run = load_run(around, branch)
             if run is not None:
                 leave_lost_tip(run, objects)

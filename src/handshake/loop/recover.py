@@ -7,7 +7,8 @@ same path as after a fresh start.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -26,6 +27,7 @@ from handshake.repo.store import ObjectStore, TrackingBranch
 
 STALE_AFTER_S = 30
 LOOK_BACK = 200
+LOOK_BACK_WHOLE = 20
 MOST_LOST_MS = 900_000  # three timeouts of the longest iteration
 
 
@@ -68,6 +70,43 @@ def leave_lost_tip(run: Run, objects: ObjectStore) -> None:
         " reflog that can. Next: git fsck --full"
     )
     run.lost_tip = None
+
+
+@contextmanager
+def names_last_whole(branch: TrackingBranch) -> Iterator[None]:
+    """Where an object of the log rotted on the disk, say to which commit the branch can be put back. Nothing moves.
+
+    Raises:
+        StateCorruption: there is such a commit before the tip.
+    """
+    try:
+        yield
+    except GitFailed as failure:
+        tip = branch.tip()
+        whole = _last_whole(branch) if failure.is_damage else None
+        if tip is None or whole in (None, tip):
+            raise
+        raise StateCorruption(
+            f"{failure.what}; {branch.ref} can be read whole up to {whole}",
+            next_step=f"go back to it, what came after is done again: git update-ref {branch.ref} {whole} {tip[:12]},"
+            f" then: handshake run {branch.wp_id}",
+        ) from failure
+
+
+def _last_whole(branch: TrackingBranch) -> str | None:
+    """The newest commit of which every file can be read."""
+    try:
+        commits: Sequence[str] = [entry.sha for entry in branch.history(LOOK_BACK_WHOLE)]
+    except GitFailed:
+        commits = branch.earlier_tips()[:LOOK_BACK_WHOLE]
+    for commit in commits:
+        try:
+            for path in branch.list("", commit):
+                branch.read(path, commit)
+        except (StateCorruption, GitFailed):
+            continue
+        return commit
+    return None
 
 
 def _last_sound(around: Surroundings, branch: TrackingBranch, tip: str) -> Run | None:

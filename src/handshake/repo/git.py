@@ -77,6 +77,11 @@ class GitFailed(HandshakeError):
         super().__init__(what, next_step=next_step)
         self.result = result
 
+    @property
+    def is_damage(self) -> bool:
+        """Whether git's words tell of a damaged store."""
+        return bool(_next_step(self.result.stderr))
+
 
 @dataclass(frozen=True)
 class GitResult:
@@ -202,7 +207,8 @@ def _next_step(said: str) -> str:
     """What to do where git's own words tell of a damaged store."""
     lower = said.lower()
     damaged = any(
-        sign in lower for sign in ("does not match index", "corrupt", "bad object", "unable to read", "inflate")
+        sign in lower
+        for sign in ("does not match index", "corrupt", "bad object", "unable to read", "unable to stream", "inflate")
     )
     return "git fsck --full, then fetch what it names from a clone, or restore it from a backup" if damaged else ""
 
