@@ -16,8 +16,7 @@ from handshake.loop.run import Surroundings
 from handshake.repo.packet_file import read_packet_file
 from handshake.repo.store import ObjectStore
 
-# so long a file stays as it is before it is read: an editor or a copy over the network may stop in the middle of one
-SETTLE_S = 0.5
+SETTLE_S = 0.1
 # a file's own time is believed so far back: beyond, it was dropped with its old times, or its clock is another's
 CLOCKS_AGREE_S = 1.0
 # so long a burst of packets may keep new ones from starting: what is dropped together runs in order of name
