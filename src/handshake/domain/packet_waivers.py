@@ -52,6 +52,10 @@ _DOUBT = re.compile(
     r"|\b(?:all|everything|anything|other|apart)\s+(?:but|than|from)\b|\bbut\s+not\b"
     rf"|\b(?:not|but|minus|unlike)\s+(?:for\s+|in\s+)?{_PATH}"
     r"|\b(?:status|still|remains|is)\s+(?:is\s+|still\s+)?(?:open|unclear|unknown)\b"
+    r"|\b(?:turned\s+down|(?:on|put)\s+hold|postponed|todo|ask(?:ed)?\s+(?:for|the)|unnecessary|rejection|denial|refusal"
+    r"|disagree[sd]?|waiting|waits|withheld)\b|\?(?:\s|$)"
+    r"|\bnot\s+(?:obtained|received|necessary|needed|required|sought)\b"
+    rf"|{_PATH}[^\w{_PATH}]*(?:(?:must|shall|should|may)\s+not|stays?|remains?)\b"
     r"|\b(?:status|decision)\b[\s*]*[:=][\s*]*(?!(?:granted|approved|accepted|active|done|yes)\b)\w+",
     re.IGNORECASE,
 )
