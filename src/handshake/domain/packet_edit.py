@@ -63,7 +63,7 @@ def with_manifest(data: bytes, entries: Iterable[ManifestEntry], drop: Collectio
             rows = []
         if rows is None:
             continue
-        text = _in_place_of(lines, block, rows)
+        text = _in_place_of(lines, block, rows, newline)
         out += [*lines.raw[position : block.start], text]
         position = _end_with_blank(lines, block) if not text else block.end
     edited = b"".join([*out, *lines.raw[position:]])
@@ -76,7 +76,7 @@ def _encoded(entries: Sequence[ManifestEntry], newline: bytes) -> bytes:
     return newline.join(blocks)
 
 
-def _in_place_of(lines: PacketLines, block: ManifestBlock, entries: Sequence[ManifestEntry]) -> bytes:
+def _in_place_of(lines: PacketLines, block: ManifestBlock, entries: Sequence[ManifestEntry], newline: bytes) -> bytes:
     """The entries as text, the first one with the remarks of the block that it replaces, each behind its own line."""
     remarks: dict[str, list[bytes]] = {}
     tails: dict[str, bytes] = {}
@@ -90,7 +90,6 @@ def _in_place_of(lines: PacketLines, block: ManifestBlock, entries: Sequence[Man
             tails.setdefault(part, _hidden_tail(lines, number))
     if not entries:
         return b"".join(raw for raws in remarks.values() for raw in raws if raw.strip())
-    newline = lines.newline()
     text = b""
     for part, line in zip(PARTS, block_text(entries[0]), strict=True):
         text += line.encode("utf-8") + tails.get(part, b"") + newline + b"".join(remarks.get(part, ()))
