@@ -50,7 +50,8 @@ def with_manifest(data: bytes, entries: Iterable[ManifestEntry], drop: Collectio
     blocks = manifest_blocks(lines)
     newline = lines.newline()
     pending = dict(wanted)
-    new_files = [path for path in wanted if all(block.is_template or block.target != path for block in blocks)]
+    there = {block.target for block in blocks if not block.is_template}
+    new_files = [path for path in wanted if path not in there]
     out: list[bytes] = []
     position = 0
     for block in blocks:
