@@ -26,10 +26,10 @@ pytestmark = [
 
 
 @pytest.fixture
-def ended(shop):
+def ended(shop, monkeypatch):
     """The exit code of a run of one micro-task with three tries; then a human is asked."""
-    found = installed_model(MODEL)
-    model = {"provider": "embedded", "file": str(found.path), "profile": "tiny", "samples": 2, "seed": 0}
+    monkeypatch.setenv("HANDSHAKE_MODELS", str(installed_model(MODEL).path.parent))  # the shop has a home of its own
+    model = {"provider": "embedded", "model": MODEL, "profile": "tiny", "samples": 2, "seed": 0}
     chain = [{"level": 0, "model_id": "small"}, {"level": 1, "model_id": "HARD_GATE", "is_hard_gate": True}]
     config = {
         "version": 1,
