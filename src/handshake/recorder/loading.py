@@ -37,7 +37,8 @@ BASE = (*_TEXTS, "iteration", "payload")
 LONGEST_LINE = 1 << 26
 LEAVE_OUT = "handshake recorder rebuild leaves it out, says so from then on, and changes no journal"
 
-# what a line is checked by is not kept: a million lists of keys would be most of the memory
+# what a line is checked by is not kept: a million lists of keys would be most of the memory. The order is asked for:
+# a partitioned window gives its rows in whatever order its threads end
 _READ = """
 CREATE TABLE raw AS
 WITH lines AS (
@@ -60,6 +61,7 @@ WITH lines AS (
     FROM parts JOIN owners USING (filename) LEFT JOIN shapes ON shapes.event_type = parts.event_type
 )
 SELECT * FROM judged QUALIFY row_number() OVER (PARTITION BY owner, event_id ORDER BY place) = 1
+ORDER BY owner, place
 """
 
 
