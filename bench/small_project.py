@@ -10,7 +10,7 @@ from pathlib import Path
 from handshake.domain.clock import SystemClock, SystemIds
 from handshake.domain.errors import EnvironmentProblem
 from handshake.domain.settings import Settings
-from handshake.loop.run import Surroundings
+from handshake.loop.surroundings import Surroundings
 from handshake.models.scripted.script import load_script
 from handshake.models.scripted.server import ScriptedServer
 from handshake.repo.git import find_repository

@@ -19,7 +19,7 @@ from handshake.domain.job import ExecutionState, Job, Workspace
 from handshake.domain.policy import ExecutionPolicy
 from handshake.domain.settings import Settings
 from handshake.domain.states import JobStatus
-from handshake.loop.run import NobodyWatches, Surroundings
+from handshake.loop.surroundings import NobodyWatches, Surroundings
 from handshake.repo.git import find_repository
 from handshake.repo.store import ObjectStore
 

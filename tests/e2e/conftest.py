@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
@@ -46,9 +47,15 @@ class Served:
         self.url = self.process.stdout.readline().split()[1]
 
     def calls(self) -> list[dict[str, Any]]:
+        """A row for each reply that was given."""
         if not self.counts.exists():
             return []
         return [json.loads(line) for line in self.counts.read_text().splitlines()]
+
+    def is_asked(self) -> bool:
+        """Whether a call has come in, answered or not: `calls` is told only when the reply is whole."""
+        counters = httpx.get(self.url.removesuffix("/v1") + "/handshake/calls").json()
+        return bool(counters["received"])
 
     def stop(self) -> None:
         self.process.kill()

@@ -16,7 +16,7 @@ from handshake.domain.errors import UsageError
 from handshake.domain.settings import Settings
 from handshake.loop.decisions import write_decision
 from handshake.loop.recover import load_run
-from handshake.loop.run import Surroundings
+from handshake.loop.surroundings import Surroundings
 from handshake.repo.git import find_repository
 from handshake.repo.store import TrackingBranch
 

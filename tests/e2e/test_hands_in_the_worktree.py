@@ -56,7 +56,7 @@ def wait_for(condition):
 
 def test_what_is_written_while_the_model_answers_is_kept(slow):
     child = slow.start("run", WP)
-    wait_for(slow.server.calls)
+    wait_for(slow.server.is_asked)
     for path, text in {**BY_HAND, **OWN}.items():
         place = slow.worktree / path
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,7 @@ def test_what_is_written_while_the_model_answers_is_kept(slow):
 
 def test_a_branch_in_the_users_hands_is_not_moved_under_them(slow):
     child = slow.start("run", WP)
-    wait_for(slow.server.calls)
+    wait_for(slow.server.is_asked)
     slow.git("checkout", "-qf", "--ignore-other-worktrees", BRANCH)
     _, said = child.communicate(timeout=slow.patience_s)
     assert child.returncode == 2 and f"is checked out at {slow.root}" in said

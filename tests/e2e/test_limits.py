@@ -20,7 +20,7 @@ from handshake.domain.errors import UsageError, WaitsForHuman
 from handshake.domain.states import JobStatus
 from handshake.loop import limits
 from handshake.loop.executor import run_packet
-from handshake.loop.run import NobodyWatches, Surroundings
+from handshake.loop.surroundings import NobodyWatches, Surroundings
 from handshake.repo.git import find_repository
 
 RULES = [

@@ -22,7 +22,8 @@ from handshake.cli.verb_status import load_runs
 from handshake.config.loading import load_settings
 from handshake.domain.clock import SystemClock, SystemIds
 from handshake.domain.states import JobStatus
-from handshake.loop.run import Run, Surroundings
+from handshake.loop.run import Run
+from handshake.loop.surroundings import Surroundings
 from handshake.repo.git import find_repository
 from handshake.report.page import render
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from handshake.loop.run import Surroundings, Watcher
+    from handshake.loop.surroundings import Surroundings, Watcher
     from handshake.repo.git import Repository
 
 SCHEMA_VERSION = "1.0"
@@ -55,7 +55,7 @@ def open_surroundings(
     """
     from handshake.config.loading import load_settings
     from handshake.domain.clock import SystemClock, SystemIds
-    from handshake.loop.run import NobodyWatches, Surroundings
+    from handshake.loop.surroundings import NobodyWatches, Surroundings
 
     repo = open_repository(options)
     loaded = load_settings(repo.root, env=os.environ, require_trust=starts_programs)

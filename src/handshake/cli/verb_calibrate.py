@@ -13,7 +13,7 @@ from handshake.cli.options import Json, open_surroundings, write, write_json
 
 if TYPE_CHECKING:
     from handshake.loop.calibrate import Calibration, Trial
-    from handshake.loop.run import Surroundings
+    from handshake.loop.surroundings import Surroundings
 
 
 def register(app: typer.Typer) -> None:

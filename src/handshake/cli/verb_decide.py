@@ -13,7 +13,8 @@ from handshake.cli.options import Json, note, open_surroundings, write, write_js
 from handshake.domain.errors import UsageError
 
 if TYPE_CHECKING:
-    from handshake.loop.run import Run, Surroundings
+    from handshake.loop.run import Run
+    from handshake.loop.surroundings import Surroundings
 
 ANSWERS = ("continue", "skip", "abort")
 

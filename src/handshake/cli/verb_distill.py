@@ -13,7 +13,7 @@ from handshake.domain.errors import HandshakeError, UsageError
 
 if TYPE_CHECKING:
     from handshake.learning.candidates import StoredCandidate
-    from handshake.loop.run import Surroundings
+    from handshake.loop.surroundings import Surroundings
 
 
 def register(app: typer.Typer) -> None:

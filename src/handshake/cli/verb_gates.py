@@ -12,7 +12,7 @@ from handshake.domain.errors import EnvironmentProblem, HandshakeError, UsageErr
 
 if TYPE_CHECKING:
     from handshake.domain.packet import Finding
-    from handshake.loop.run import Surroundings
+    from handshake.loop.surroundings import Surroundings
 
 
 def register(app: typer.Typer) -> None:

@@ -13,7 +13,8 @@ from handshake.domain.states import JobStatus
 
 if TYPE_CHECKING:
     from handshake.domain.decision import HumanDecision
-    from handshake.loop.run import Run, Surroundings
+    from handshake.loop.run import Run
+    from handshake.loop.surroundings import Surroundings
 
 
 def register(app: typer.Typer) -> None:

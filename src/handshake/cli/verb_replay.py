@@ -10,7 +10,8 @@ from handshake.cli.options import Json, open_surroundings, write, write_json
 from handshake.domain.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from handshake.loop.run import Run, Surroundings
+    from handshake.loop.run import Run
+    from handshake.loop.surroundings import Surroundings
 
 
 def register(app: typer.Typer) -> None:

@@ -13,7 +13,7 @@ from handshake.domain.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from handshake.governance.review import Reviewed
-    from handshake.loop.run import Surroundings
+    from handshake.loop.surroundings import Surroundings
 
 
 def register(app: typer.Typer) -> None:

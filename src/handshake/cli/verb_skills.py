@@ -14,7 +14,7 @@ from handshake.domain.errors import ConfigError, UsageError
 if TYPE_CHECKING:
     from handshake.learning.drop_back import DropBackRates
     from handshake.learning.skills import SkillProposal, SkillsProposal
-    from handshake.loop.run import Surroundings
+    from handshake.loop.surroundings import Surroundings
 
 PROPOSAL = ".handshake/skills-proposal.yaml"
 

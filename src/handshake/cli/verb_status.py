@@ -13,7 +13,8 @@ from handshake.domain.states import JobStatus
 if TYPE_CHECKING:
     from handshake.domain.progress import IterationRecord
     from handshake.loop.merge import MergeState
-    from handshake.loop.run import Run, Surroundings
+    from handshake.loop.run import Run
+    from handshake.loop.surroundings import Surroundings
     from handshake.recorder.job_history import Unreadable
 
 _EXIT = {

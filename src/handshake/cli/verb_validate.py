@@ -11,7 +11,7 @@ from handshake.domain.errors import ExitCode, HandshakeError
 
 if TYPE_CHECKING:
     from handshake.domain.packet import Finding
-    from handshake.loop.run import Surroundings
+    from handshake.loop.surroundings import Surroundings
 
 
 def register(app: typer.Typer) -> None:

@@ -17,7 +17,8 @@ from handshake.loop.activate import read_runnable_packet
 from handshake.loop.decisions import answer_at
 from handshake.loop.last_step import last_step_is_open
 from handshake.loop.paths import JobPaths
-from handshake.loop.run import Surroundings, latest_job_id
+from handshake.loop.run import latest_job_id
+from handshake.loop.surroundings import Surroundings
 from handshake.repo.store import ObjectStore, TrackingBranch
 
 State = Literal["run", "wait", "done", "refused", "ignore", "elsewhere"]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from handshake.daemon.candidates import Candidate, judge
 from handshake.domain.errors import EnvironmentProblem, PacketRefused
-from handshake.loop.run import Surroundings
+from handshake.loop.surroundings import Surroundings
 from handshake.repo.packet_file import read_packet_file
 from handshake.repo.store import ObjectStore
 

@@ -25,7 +25,7 @@ from handshake.daemon.turns import Wait, turns
 from handshake.domain.errors import ExitCode, LockHeld
 from handshake.domain.settings import Settings
 from handshake.loop.exchange import fetch_decisions
-from handshake.loop.run import Surroundings
+from handshake.loop.surroundings import Surroundings
 from handshake.repo.locks import RunLock, living_owner
 from handshake.repo.remote import Errand
 

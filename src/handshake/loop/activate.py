@@ -8,7 +8,7 @@ from handshake.domain.errors import PacketRefused
 from handshake.domain.packet import Packet
 from handshake.domain.packet_text import read_packet
 from handshake.gates.activation import activation_findings
-from handshake.loop.run import Surroundings
+from handshake.loop.surroundings import Surroundings
 from handshake.repo.packet_file import read_packet_file, refuse_odd_revisions
 
 

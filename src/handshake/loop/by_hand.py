@@ -20,7 +20,8 @@ from handshake.loop.equipment import CodeSide
 from handshake.loop.executor import reply_store, workspace_of
 from handshake.loop.human import ends_by_hand, follow_answer, follow_request, request_of
 from handshake.loop.recover import leave_lost_tip, load_run, names_last_whole, recover
-from handshake.loop.run import Run, Surroundings
+from handshake.loop.run import Run
+from handshake.loop.surroundings import Surroundings
 from handshake.repo.locks import RunLock, living_owner, read_heartbeat
 from handshake.repo.store import ObjectStore, TrackingBranch, clear_stale_ref_lock
 

@@ -9,7 +9,8 @@ from handshake.domain.microtask import MicroTaskDefinition
 from handshake.domain.modelcall import ModelReply
 from handshake.loop.equipment import Equipment
 from handshake.loop.prepare import Prepared
-from handshake.loop.run import Run, Surroundings
+from handshake.loop.run import Run
+from handshake.loop.surroundings import Surroundings
 from handshake.models.replies import ReplyStore
 
 TIMEOUT_ATTEMPTS = 3

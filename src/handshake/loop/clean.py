@@ -8,7 +8,8 @@ from handshake.domain.errors import EnvironmentProblem, UsageError
 from handshake.domain.job import Job
 from handshake.loop.by_hand import owned
 from handshake.loop.equipment import CodeSide
-from handshake.loop.run import Run, Surroundings
+from handshake.loop.run import Run
+from handshake.loop.surroundings import Surroundings
 from handshake.repo.git import Repository
 
 KEPT = "refs/handshake/kept"

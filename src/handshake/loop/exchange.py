@@ -10,7 +10,8 @@ from contextlib import contextmanager
 
 from handshake.domain.clock import Clock
 from handshake.domain.errors import StaleOwner
-from handshake.loop.run import Surroundings, commit_message
+from handshake.loop.run import commit_message
+from handshake.loop.surroundings import Surroundings
 from handshake.repo.git import Repository, find_repository
 from handshake.repo.hand_moves import decisions_added
 from handshake.repo.remote import Errand, TrackingRemote

@@ -19,7 +19,7 @@ from handshake.loop.packet_events import record_packet
 from handshake.loop.preview import UNKNOWN_WINDOW
 from handshake.loop.recorded_replies import RecordedReplies
 from handshake.loop.recover import leave_lost_tip, load_run, names_last_whole, recover, unborn_job
-from handshake.loop.run import Run, Surroundings
+from handshake.loop.run import Run
 from handshake.loop.shortage import carry_through
 from handshake.loop.start import (
     base_commit_of,
@@ -29,6 +29,7 @@ from handshake.loop.start import (
     refuse_denied_commands,
     refuse_lost_log,
 )
+from handshake.loop.surroundings import Surroundings
 from handshake.models.chain import ProviderPool, ResolvedLevel, preflight, resolve_chain
 from handshake.models.replies import ReplyStore
 from handshake.repo.locks import RunLock, read_heartbeat

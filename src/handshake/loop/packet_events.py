@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from handshake.domain.canonical import sha256_hex
-from handshake.loop.run import Surroundings
+from handshake.loop.surroundings import Surroundings
 from handshake.recorder.packets import PacketJournal
 
 

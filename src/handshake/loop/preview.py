@@ -8,8 +8,8 @@ from handshake.domain.errors import PacketRefused
 from handshake.domain.microtask import Plan
 from handshake.domain.packet_text import read_packet
 from handshake.domain.settings import ModelConfig
-from handshake.loop.run import Surroundings
 from handshake.loop.start import base_commit_of, make_plan, merged_policy
+from handshake.loop.surroundings import Surroundings
 from handshake.repo.packet_file import read_packet_file
 
 UNKNOWN_WINDOW = 32_768

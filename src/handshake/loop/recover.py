@@ -19,7 +19,8 @@ from handshake.domain.ledger import StepStatus
 from handshake.domain.states import JobStatus
 from handshake.loop.call import stored_reply
 from handshake.loop.prepare import as_published
-from handshake.loop.run import Run, Surroundings, latest_job_id
+from handshake.loop.run import Run, latest_job_id
+from handshake.loop.surroundings import Surroundings
 from handshake.models.replies import ReplyStore
 from handshake.recorder.journal import whole_lines
 from handshake.repo.git import GitFailed

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from handshake.domain.artifact import ArtifactHandle, ArtifactKind, handle_for
 from handshake.domain.canonical import committed_json
-from handshake.domain.clock import Clock, IdSource, uuid_from
+from handshake.domain.clock import uuid_from
 from handshake.domain.errors import EnvironmentProblem, RefGone, StaleOwner, StateCorruption
 from handshake.domain.events import Actor, Event
 from handshake.domain.job import ExecutionState, Job, check_pairing
@@ -23,13 +22,12 @@ from handshake.domain.ledger import RunLedger
 from handshake.domain.microtask import Plan
 from handshake.domain.progress import CurrentState, MtProgress, ProgressArtifact, ProgressStatus, aggregate
 from handshake.domain.record import Record
-from handshake.domain.settings import Settings
 from handshake.domain.states import JOB_TRANSITIONS, PHASE_TRANSITIONS, JobStatus, Phase, is_terminal, move
 from handshake.loop.limits import RecordBytes
 from handshake.loop.paths import JobPaths
 from handshake.loop.step_secrets import StepSecrets
+from handshake.loop.surroundings import NobodyWatches, Surroundings
 from handshake.recorder.journal import Journal
-from handshake.repo.git import Repository
 from handshake.repo.hand_moves import decisions_added
 from handshake.repo.store import TrackingBranch
 
@@ -37,53 +35,6 @@ R = TypeVar("R", bound=Record)
 
 SCHEMA_VERSION = "1.0"
 PUBLISH_TRIES = 20
-
-
-class Watcher(Protocol):
-    """Who looks on while a run goes: the terminal, or nobody."""
-
-    def event(self, event: Event) -> None:
-        """An event was recorded."""
-        ...
-
-    def working(self, what: str) -> None:
-        """Something that takes a while began."""
-        ...
-
-    def said(self, who: str, text: str) -> None:
-        """A prompt or a reply, whole."""
-        ...
-
-    def note(self, text: str) -> None:
-        """Something a person should know that stops nothing."""
-        ...
-
-
-class NobodyWatches:
-    """A watcher that looks away."""
-
-    def event(self, event: Event) -> None:
-        """Nothing."""
-
-    def working(self, what: str) -> None:
-        """Nothing."""
-
-    def said(self, who: str, text: str) -> None:
-        """Nothing."""
-
-    def note(self, text: str) -> None:
-        """Nothing."""
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What a run needs and does not own."""
-
-    repo: Repository
-    settings: Settings
-    clock: Clock
-    ids: IdSource
-    watcher: Watcher = field(default_factory=NobodyWatches)
 
 
 class Run:

@@ -15,7 +15,8 @@ from handshake.loop.equipment import Equipment
 from handshake.loop.escalate import stop_for_human
 from handshake.loop.human import answer_or_wait
 from handshake.loop.recover import load_run
-from handshake.loop.run import NobodyWatches, Run
+from handshake.loop.run import Run
+from handshake.loop.surroundings import NobodyWatches
 
 WAITS_S = (0.5, 2.0)
 

@@ -27,7 +27,8 @@ from handshake.domain.progress import LearningContext, MtProgress, ProgressArtif
 from handshake.domain.states import JobStatus
 from handshake.loop.limits import refuse_unpriced
 from handshake.loop.recover import UnbornJob
-from handshake.loop.run import Run, Surroundings, commit_message, latest_job_id
+from handshake.loop.run import Run, commit_message, latest_job_id
+from handshake.loop.surroundings import Surroundings
 from handshake.models.profiles import PROFILES
 from handshake.planning.generate import generate_plan
 from handshake.repo.store import ObjectStore, TrackingBranch, held_ref
