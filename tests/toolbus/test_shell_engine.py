@@ -87,7 +87,9 @@ def test_the_projects_own_environment_comes_first(either: Any) -> None:
     assert out(either.shell("pytest")) == "from the project\n"
 
 
-def test_pytest_of_our_own_environment_runs_a_small_project(either: Any) -> None:
+def test_pytest_of_our_own_environment_runs_a_small_project(either: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # as in an environment that is switched on; another Python may lack pytest, or have plugins that write
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     (either.worktree / "calc.py").write_text("def add(a, b):\n    return a + b\n")
     (either.worktree / "test_calc.py").write_text(
         "from calc import add\n\ndef test_add():\n    assert add(1, 2) == 4\n"
