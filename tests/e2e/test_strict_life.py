@@ -17,6 +17,7 @@ from run_records import BRANCH, TRACK, WP, tiny_packet
 
 from handshake.config.loading import load_settings
 from handshake.config.shipped import shipped
+from handshake.domain.canonical import utc_text
 from handshake.domain.clock import SteppingClock
 from handshake.domain.review import ReviewState
 from handshake.governance.review import ReviewDesk, walk_review
@@ -122,6 +123,13 @@ def fill(life: Life) -> None:
     )
 
 
+def early_in_a_minute() -> None:
+    """Ten seconds for what is to happen within one minute, as the clock on the wall counts them."""
+    left = 60 - time.time() % 60
+    if left < 10:
+        time.sleep(left)
+
+
 def aged(path: Path) -> None:
     """Its last change lies two minutes back."""
     past = time.time() - 120
@@ -149,11 +157,16 @@ def test_from_a_stub_to_a_merge_with_every_shortcut_refused(life):
     # a packet before the signature, a signature in the same minute
     life.refused("new", WP, words="handshake sign")
     life.refused("activate", WP, words="[ ] signature", code=1)
+    begun = life.read(REFINEMENT).partition("- DATE: ")[2].partition("\n")[0]
+    early_in_a_minute()
+    life.edit(REFINEMENT, (begun, "2026-01-22T09:30:00.000Z"))
     life.refused("sign", WP, SIGNATURE, words="in this minute")
+    early_in_a_minute()
+    now = utc_text(datetime.now(UTC))
+    life.edit(REFINEMENT, ("2026-01-22T09:30:00.000Z", now))
     aged(root / REFINEMENT)
     life.refused("sign", WP, SIGNATURE, words="in this minute")
-    begun = life.read(REFINEMENT).partition("- DATE: ")[2].partition("\n")[0]
-    life.edit(REFINEMENT, (begun, "2026-01-22T09:30:00.000Z"))
+    life.edit(REFINEMENT, (now, "2026-01-22T09:30:00.000Z"))
     aged(root / REFINEMENT)
     shop.handshake("sign", WP, SIGNATURE)
     assert life.read("docs/SIGNATURE_AUDIT.md").count(SIGNATURE) == 1
