@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import sys
 
+import yaml
+
+from handshake.loop.calibrate import read_edits
+
 WP = "WP-1-Shop-Prices-v1"
 
 
@@ -56,7 +60,7 @@ def test_doctor_says_what_serves_each_level_and_what_to_mend(shop):
     assert good["ok"] is True
     assert {row["check"] for row in good["checks"]} >= {"python", "git", "repository", "sandbox", "level 0"}
     level = next(row["what"] for row in good["checks"] if row["check"] == "level 0")
-    assert ", window " in level
+    assert ", profile tiny, window " in level
     assert "first text after" in level
     quick = shop.json("doctor", "--quick")
     assert "first text" not in json.dumps(quick)
@@ -65,6 +69,23 @@ def test_doctor_says_what_serves_each_level_and_what_to_mend(shop):
     bad = shop.json("doctor", code=7)
     levels = [row for row in bad["checks"] if row["check"].startswith("level") and not row["ok"]]
     assert len(levels) == 2
+
+
+def test_calibrate_stores_what_worked_and_nothing_where_nothing_did(shop, make_server):
+    whole = [
+        {"when": {"contains": edit.path}, "reply": f"FILE: {edit.path}\n```\n{edit.after}```\n"}
+        for edit in read_edits()
+    ]
+    shop.borrow(make_server([{"when": {"model": "m1"}, "reply": "I would rather not."}, *whole, {"reply": "?"}]))
+    shop.configure(levels=2)
+    path = shop.root / ".handshake" / "config.yaml"
+    before = path.read_bytes()
+    unable = shop.handshake("calibrate", "m1", code=1).stdout
+    assert "no form worked, nothing is stored. Next: another models.m1.profile (tiny was tried)" in unable
+    assert path.read_bytes() == before
+    assert "whole          12 of 12 applied, 12 right" in shop.handshake("calibrate", "m0").stdout
+    assert yaml.safe_load(path.read_text())["models"]["m0"]["edit_forms"] == ["whole"]
+    shop.server.stop()
 
 
 def test_config_show_says_where_a_value_comes_from(shop):

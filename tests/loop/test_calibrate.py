@@ -101,7 +101,8 @@ def test_a_program_that_fails_says_nothing_of_its_model(tmp_path) -> None:
         (7, 12, ("search_replace", "whole")),
         (5, 12, ("search_replace",)),
         (3, 2, ("whole",)),
-        (0, 0, ("whole",)),
+        (1, 0, ("whole",)),
+        (0, 0, ()),
     ],
 )
 def test_forms_are_ranked_and_the_failing_left_out(whole: int, search: int, kept: tuple[str, ...]) -> None:

@@ -35,6 +35,30 @@ def test_a_model_without_an_entry_is_looked_up_at_the_default_endpoint(monkeypat
     assert (config.provider, config.base_url, config.model) == ("openai", "http://box:99/v1", "qwen2.5-coder:7b")
 
 
+@pytest.mark.parametrize(
+    ("entry", "profile"),
+    [
+        ({"model": "qwen2.5-coder:0.5b"}, "tiny"),
+        ({"model": "gemma3:270m"}, "tiny"),
+        ({"model": "Qwen/Qwen2.5-Coder-1.5B-Instruct"}, "tiny"),
+        ({"model": "starcoder2:3b"}, "small"),
+        ({"model": "qwen2.5-coder:7b"}, "small"),
+        ({"model": "qwen2.5-coder:13b"}, "small"),
+        ({"model": "qwen2.5-coder:14b"}, "standard"),
+        ({"model": "Qwen3-30B-A3B"}, "standard"),
+        ({"model": "mixtral:8x7b"}, "standard"),
+        ({"model": "v2b-4096"}, "standard"),
+        ({}, "small"),  # the entry's own name
+        ({"provider": "embedded", "file": "models/coder-0.5b-q4.gguf"}, "tiny"),
+        ({"provider": "embedded", "file": "7b/mine.gguf"}, "tiny"),
+        ({"provider": "embedded", "model": "coder-7b"}, "small"),
+        ({"model": "qwen2.5-coder:0.5b", "profile": "standard"}, "standard"),
+    ],
+)
+def test_the_profile_goes_by_the_size_in_the_name_unless_it_is_given(entry, profile):
+    assert config_for("coder:7b", settings({"coder:7b": entry}, {"model_id": "coder:7b"})).profile == profile
+
+
 def test_levels_gates_and_what_serves_them(faults):
     chosen = settings(
         {"here": {"base_url": faults.url, "model": "m"}, "far": {"is_cloud": True}},

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from handshake.cli.options import Json, open_surroundings, write, write_json
+from handshake.domain.errors import ExitCode
 
 if TYPE_CHECKING:
     from handshake.loop.calibrate import Calibration, Trial
@@ -41,14 +42,19 @@ def calibrate(
     config = config_for(model, around.settings)
     with ProviderPool(around.settings, root=around.repo.root, clock=around.clock) as pool:
         found = measure(pool.provider(model), config, now=around.clock.now(), on_trial=said)
-    stored = None if dry_run else _stored(around, found)
+    worked = bool(found.edit_forms)
+    stored = _stored(around, found) if worked and not dry_run else None
     if as_json:
         write_json({"calibration": found, "stored_in": stored})
-        return
+        raise typer.Exit(int(ExitCode.DONE if worked else ExitCode.FAILED))
     for form in dict.fromkeys(trial.form for trial in found.trials):
         asked = sum(trial.form == form for trial in found.trials)
         applied = found.count(form, "right", "wrong")
         write(f"{form:<14} {applied} of {asked} applied, {found.count(form, 'right')} right")
+    if not worked:
+        mend = f"another models.{model}.profile ({config.profile} was tried), or a larger model"
+        write(f"no form worked, nothing is stored. Next: {mend}")
+        raise typer.Exit(int(ExitCode.FAILED))
     where = f"stored in {stored}" if stored else "not stored"
     write(f"models.{model}.edit_forms: [{', '.join(found.edit_forms)}] ({where})")
 

@@ -118,7 +118,7 @@ def _in_force(pool: Any, model_id: str, *, measured: bool) -> tuple[str, Handsha
     facts = ""
     try:
         provider = pool.provider(model_id)
-        facts = f", window {provider.facts.context_window}"
+        facts = f", profile {provider.facts.profile}, window {provider.facts.context_window}"
         if measured:
             speed = measure_speed(provider, SystemClock())
             rate = "in one piece" if speed.tokens_per_s is None else f"{speed.tokens_per_s:g} tokens/s"

@@ -72,7 +72,7 @@ class ModelConfig(Record):
     seed: int | None = None
     max_output_tokens: int | None = Field(default=None, ge=16)
     price: Price | None = None
-    profile: Literal["tiny", "small", "standard"] = "standard"
+    profile: Literal["tiny", "small", "standard"] | None = None
     samples: Annotated[int, Field(ge=1, le=8)] | None = None
     grammar: bool | None = None
     edit_forms: Annotated[tuple[Literal["whole", "search_replace"], ...], Field(min_length=1)] | None = None

@@ -43,7 +43,7 @@ class Trial(Record):
 
 
 class Calibration(Record):
-    """What a model did, and the forms worth offering to it, the better one first."""
+    """What a model did, and the forms worth offering to it, the better one first; none where none worked."""
 
     model_id: str
     trials: tuple[Trial, ...]
@@ -93,14 +93,14 @@ def calibrate(
 
 
 def forms_worth_offering(trials: list[Trial]) -> tuple[EditForm, ...]:
-    """The forms by how often they gave the right file, those that mostly fail left out; never none."""
+    """The forms by how often they gave the right file, those that mostly fail left out; none if no file was right."""
     share = {
         form: sum(t.outcome == "right" for t in trials if t.form == form)
         / max(1, sum(t.form == form for t in trials))
         for form in FORMS
     }
     ranked = sorted(FORMS, key=lambda form: -share[form])
-    return tuple(form for form in ranked if share[form] >= KEPT_AT) or (ranked[0],)
+    return tuple(form for form in ranked if share[form] >= KEPT_AT) or tuple(ranked[:1] if share[ranked[0]] else ())
 
 
 def read_edits() -> Iterator[_Edit]:

@@ -7,9 +7,10 @@ from pathlib import PurePosixPath
 from handshake.domain.errors import PacketRefused
 from handshake.domain.microtask import Plan
 from handshake.domain.packet_text import read_packet
-from handshake.domain.settings import ModelConfig
 from handshake.loop.start import base_commit_of, make_plan, merged_policy
 from handshake.loop.surroundings import Surroundings
+from handshake.models.chain import config_for
+from handshake.models.profiles import profile_of
 from handshake.repo.packet_file import read_packet_file
 
 UNKNOWN_WINDOW = 32_768
@@ -32,9 +33,7 @@ def preview_plan(around: Surroundings, wp_id: str) -> Plan:
         raise PacketRefused(f"{path} cannot be read", findings=lines, next_step=f"handshake check {wp_id}")
     policy = merged_policy(around, reading.packet)
     entries = [
-        around.settings.models.get(level.model_id, ModelConfig())
-        for level in policy.escalation_chain
-        if not level.is_hard_gate
+        config_for(level.model_id, around.settings) for level in policy.escalation_chain if not level.is_hard_gate
     ]
     window = min(entry.context_window or UNKNOWN_WINDOW for entry in entries)
-    return make_plan(around, reading.packet, base_commit_of(around), entries[0].profile, window)
+    return make_plan(around, reading.packet, base_commit_of(around), profile_of(entries[0]).name, window)

@@ -14,6 +14,7 @@ from handshake.models.command import CommandProvider, found_program
 from handshake.models.embedded import EmbeddedProvider, embedded_file
 from handshake.models.endpoint import default_base_url
 from handshake.models.openai import OpenAiProvider
+from handshake.models.profiles import profile_of
 from handshake.models.provider import Progress, Provider
 from handshake.models.replay import RecordedRun, ReplayProvider
 from handshake.models.retry import RetryRule
@@ -33,13 +34,16 @@ class ResolvedLevel:
 
 
 def config_for(model_id: str, settings: Settings) -> ModelConfig:
-    """The entry of that name, or one for the default endpoint (Ollama, `OLLAMA_HOST` respected)."""
+    """The entry of that name, or one for the default endpoint (Ollama, `OLLAMA_HOST` respected).
+
+    Its profile is filled in.
+    """
     config = settings.models.get(model_id)
     if config is None:
         config = ModelConfig(provider="openai", model=model_id)
     if config.provider == "openai" and config.base_url is None:
         config = config.model_copy(update={"base_url": default_base_url()})
-    return config
+    return config.model_copy(update={"profile": profile_of(config, model_id).name})
 
 
 def resolve_chain(policy: ExecutionPolicy, settings: Settings) -> tuple[ResolvedLevel, ...]:

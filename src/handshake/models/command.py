@@ -15,6 +15,7 @@ from handshake.domain.modelcall import ModelReply, ModelRequest, Sample, TokenUs
 from handshake.domain.settings import ModelConfig
 from handshake.models.children import clean_environment
 from handshake.models.endpoint import DEFAULT_WINDOW
+from handshake.models.profiles import profile_of
 from handshake.models.provider import ModelFacts, OnText, estimate_tokens
 
 _MAX_BYTES = 16 * 1024 * 1024
@@ -39,7 +40,7 @@ class CommandProvider:
             served_as=config.model or model_id,
             context_window=config.context_window or DEFAULT_WINDOW,
             tier="cloud" if config.is_cloud else "local",
-            profile=config.profile,
+            profile=profile_of(config, model_id).name,
             supports_grammar=False,
             supports_n=False,
             exact_tokens=False,

@@ -14,7 +14,7 @@ from handshake.domain.settings import LoraConfig, ModelConfig
 from handshake.models.children import ServingChild, start_serving
 from handshake.models.install import default_model, installed_model, verify_unchanged
 from handshake.models.openai import OpenAiProvider
-from handshake.models.profiles import profile_named
+from handshake.models.profiles import profile_of
 from handshake.models.provider import ModelFacts, OnText, Progress
 from handshake.models.retry import RetryRule
 
@@ -102,7 +102,7 @@ class EmbeddedProvider:
 
     def _start(self) -> tuple[ServingChild, OpenAiProvider]:
         config = self._config
-        profile = profile_named(config.profile)
+        profile = profile_of(config, self._model_id)
         key = secrets.token_urlsafe(24)
         name = config.model or self._model_id
         settings = {
@@ -124,7 +124,12 @@ class EmbeddedProvider:
             progress=self._progress,
         )
         served = config.model_copy(
-            update={"base_url": child.address + "/v1", "model": name, "context_window": settings["context_window"]}
+            update={
+                "base_url": child.address + "/v1",
+                "model": name,
+                "context_window": settings["context_window"],
+                "profile": profile.name,
+            }
         )
         try:
             inner = OpenAiProvider(

@@ -23,6 +23,7 @@ from handshake.models.endpoint import (
     refused_key,
     retry_after_s,
 )
+from handshake.models.profiles import profile_of
 from handshake.models.provider import ModelFacts, OnText, estimate_tokens
 from handshake.models.retry import RetryLater, RetryRule, with_retries
 from handshake.models.stream import ReplyCollector, Watchdog, read_stream, read_whole
@@ -273,7 +274,7 @@ class OpenAiProvider:
             served_as=served_as,
             context_window=self._endpoint.window,
             tier="cloud" if self._config.is_cloud else "local",
-            profile=self._config.profile,
+            profile=profile_of(self._config, model_id).name,
             supports_grammar=grammar,
             supports_n=self._endpoint.most_samples > 1,
             exact_tokens=self._endpoint.has_tokenizer,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import PurePath
 from typing import Literal
 
 from handshake.domain.errors import ConfigError
@@ -64,6 +66,26 @@ PROFILES: dict[str, Profile] = {
 }
 
 
+# "0.5b", ":7b", "-13B-Instruct", "270m"; not the 8 x 7 of a mixture, nor a figure within a word
+_SIZE = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)([bm])(?![a-z0-9])", re.IGNORECASE)
+_TINY_BELOW, _SMALL_UP_TO = 3.0, 13.0  # thousands of millions of parameters
+
+
+def profile_of(config: ModelConfig, model_id: str = "") -> Profile:
+    """The entry's profile; where it names none, the one for the size that the model's name tells.
+
+    A name that tells none is `standard`, but `tiny` for an embedded model: it runs on the processor.
+    """
+    if config.profile is not None:
+        return profile_named(config.profile)
+    name = config.model or (PurePath(config.file).name if config.file else model_id)
+    size = _SIZE.search(name)
+    if size is None:
+        return PROFILES["tiny" if config.provider == "embedded" else "standard"]
+    billions = float(size[1]) / (1000 if size[2] in "mM" else 1)
+    return PROFILES["tiny" if billions < _TINY_BELOW else "small" if billions <= _SMALL_UP_TO else "standard"]
+
+
 def profile_named(name: str) -> Profile:
     """The profile of that name.
 
@@ -80,7 +102,7 @@ def sampling_for(config: ModelConfig, *, grammar: str | None = None, seed: int |
 
     `grammar` is used if the entry (or else its profile) wants one; `seed` where the entry has none.
     """
-    profile = profile_named(config.profile)
+    profile = profile_of(config)
     wants_grammar = profile.grammar if config.grammar is None else config.grammar
     return Sampling(
         temperature=profile.temperature if config.temperature is None else config.temperature,

@@ -11,6 +11,7 @@ from handshake.domain.errors import ModelFailed
 from handshake.domain.modelcall import ModelReply, ModelRequest
 from handshake.domain.settings import ModelConfig
 from handshake.models.endpoint import DEFAULT_WINDOW
+from handshake.models.profiles import profile_of
 from handshake.models.provider import ModelFacts, OnText, estimate_tokens
 
 
@@ -52,7 +53,7 @@ class ReplayProvider:
             served_as=config.model or model_id,
             context_window=config.context_window or recorded.context_window or DEFAULT_WINDOW,
             tier="local",
-            profile=config.profile,
+            profile=profile_of(config, model_id).name,
             supports_grammar=recorded.takes_grammar,
             supports_n=True,
             exact_tokens=bool(recorded.token_counts),
