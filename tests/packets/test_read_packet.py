@@ -413,9 +413,9 @@ def test_governance_commands_are_known() -> None:
     ],
 )
 def test_a_huge_or_hostile_packet_is_answered_in_seconds(data: bytes) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     assert read_packet(data, PATH).packet is None
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10
 
 
 LINES = """## SCOPE|- IN_SCOPE_PATHS:|  - a.py|```|`|<!--|-->|~~~||\r|- **Target File**: `x`|- **Start**: 1

@@ -77,6 +77,6 @@ def test_a_placeholder_in_angle_brackets_hides_no_heading() -> None:
 
 @pytest.mark.parametrize("line", ["- RUN:\n  ```bash\n  one\n```\n", "```x\n`\n", "`\n"], ids=["left", "one", "lone"])
 def test_many_broken_fences_are_read_in_time(line: str) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     read_lines((line * 50_000).encode())
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10

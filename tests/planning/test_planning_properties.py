@@ -214,8 +214,8 @@ def test_two_thousand_files_take_a_couple_of_seconds() -> None:
         f"tests/test_mod{i}.py": f"from pkg{i % 40}.mod{i} import f{i}\n\n\ndef test_f{i}():\n    assert f{i}(1)\n"
         for i in range(300)
     }
-    start = time.perf_counter()
+    start = time.process_time()
     plan = plan_for(files, ("pkg1/", "pkg2/mod2.py"), ("`f2` returns 3", "`f41` is fixed", "mod81 is right"))
-    assert time.perf_counter() - start < 6
+    assert time.process_time() - start < 6
     owners = {path: mt for mt in plan.definitions for path in mt.files.writable}
     assert owners["pkg2/mod2.py"].verify[0].command == "pytest -q tests/test_mod2.py"

@@ -119,10 +119,10 @@ def test_known_values_and_values_in_records():
 
 
 def test_hostile_text_takes_no_unbounded_time():
-    began = time.monotonic()
+    began = time.process_time()
     for text in ("password" * 20_000, "cloudant_" * 20_000, "://a:" * 20_000, "eyJ" * 30_000, "-----BEGIN " * 9_000):
         SecretMask().text(text)
-    assert time.monotonic() - began < 60
+    assert time.process_time() - began < 60
 
 
 def test_the_detectors_are_loaded_without_the_library_that_asks_servers():
