@@ -28,8 +28,8 @@ STEPS: dict[str, list[str]] = {
     "lint": ["ruff", "check", "."],
     "types": ["mypy"],
     "floors": ["lint-imports"],
-    # four workers also on two cores: many of its tests wait for a disk, a delay, or a process of their own
-    "tests": ["pytest", "-n", "4", "-m", "not slow and not embedded"],
+    # two workers: the suite starts processes of its own
+    "tests": ["pytest", "-n", "2", "-m", "not slow and not embedded"],
     "model": ["handshake", "model", "install", "qwen2.5-coder-0.5b"],
     "embedded": ["pytest", "-m", "embedded"],
 }

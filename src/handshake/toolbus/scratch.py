@@ -6,10 +6,8 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-
-from handshake.repo.locks import nobody_holds
 
 _PREFIX = "handshake-op-"
 _LOCK = "in-use.lock"
@@ -18,13 +16,32 @@ _UNLOCKED_FOR_S = 3600.0  # a folder without its lock file was made a moment ago
 
 @contextmanager
 def operation_folder() -> Iterator[Path]:
-    """A folder for one operation. A lock in it says that its process lives; the kernel gives it back on a kill."""
+    """A folder for one operation. A lock in it says that its process lives; the kernel gives it back on a kill.
+
+    Raises:
+        OSError: the temp directory takes no folder.
+    """
+    with ExitStack() as held:
+        yield _locked_folder(held)
+
+
+def _locked_folder(held: ExitStack) -> Path:
+    """A new folder that `held` keeps locked, and removes at its end.
+
+    A lock file is there a moment before it is locked. Another process that clears left folders just then takes the
+    folder for one of them: the next is tried.
+    """
     from filelock import FileLock
 
-    with tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as folder:
-        scratch = Path(folder).resolve()
-        with FileLock(scratch / _LOCK, thread_local=False):
-            yield scratch
+    while True:
+        with ExitStack() as tried:
+            folder = tried.enter_context(tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True))
+            scratch = Path(folder).resolve()
+            with suppress(FileNotFoundError):
+                tried.enter_context(FileLock(scratch / _LOCK, thread_local=False))
+            if (scratch / _LOCK).exists():
+                held.enter_context(tried.pop_all())
+                return scratch
 
 
 def clear_left_folders() -> int:
@@ -33,14 +50,16 @@ def clear_left_folders() -> int:
     Returns:
         How many were removed.
     """
+    from filelock import FileLock, Timeout
+
     removed = 0
     for folder in sorted(Path(tempfile.gettempdir()).glob(f"{_PREFIX}*")):
-        with suppress(OSError):  # another user's, or gone meanwhile
+        with suppress(OSError, Timeout):  # another user's, or gone meanwhile; or in use
             if folder.is_symlink() or not _may_be_left(folder):
                 continue
-            if nobody_holds(folder / _LOCK):
+            with FileLock(folder / _LOCK, thread_local=False, timeout=0):  # held until the folder is gone
                 shutil.rmtree(folder)
-                removed += 1
+            removed += 1
     return removed
 
 
