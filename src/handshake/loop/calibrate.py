@@ -100,7 +100,8 @@ def forms_worth_offering(trials: list[Trial]) -> tuple[EditForm, ...]:
         for form in FORMS
     }
     ranked = sorted(FORMS, key=lambda form: -share[form])
-    return tuple(form for form in ranked if share[form] >= KEPT_AT) or tuple(ranked[:1] if share[ranked[0]] else ())
+    kept = tuple(form for form in ranked if share[form] >= KEPT_AT)
+    return kept or tuple(form for form in ranked[:1] if share[form] > 0)
 
 
 def read_edits() -> Iterator[_Edit]:
